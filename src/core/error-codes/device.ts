@@ -1,0 +1,20 @@
+/** Codes raised by the ports' implementations in `device/`: exit class and one-line meaning. */
+export const DEVICE_CODES = {
+  DEVICE_DESCRIPTION: ["usage", "the device description is wrong; the message names the field"],
+  DEVICE_NOT_FOUND: ["device", "a node, file or folder does not exist"],
+  DEVICE_EXISTS: ["device", "a file exists where a new one was to be made"],
+  DEVICE_NOT_FILE: ["device", "a path names something that is no regular file"],
+  DEVICE_NOT_FOLDER: ["device", "a path component is no folder"],
+  DEVICE_LINK_REFUSED: ["device", "a path leads through a symbolic link, which is not followed"],
+  DEVICE_NO_SPACE: ["device", "no room is left on the target"],
+  DEVICE_IO: ["device", "the target reported an input or output error"],
+  DEVICE_READ_ONLY: ["device", "the target cannot be written"],
+  DEVICE_BUSY: ["device", "the target is in use: mounted, or another installer holds it"],
+  DEVICE_TOO_SMALL: ["device", "the content is larger than its target"],
+  DEVICE_BAD_BLOCK: ["device", "an erase block is bad and the operation cannot go around it"],
+  DEVICE_WRONG_KIND: ["device", "a node is of another kind than the operation needs"],
+  DEVICE_TOOL_MISSING: ["device", "a program of the board (mtd-utils …) is not there"],
+  DEVICE_POWER_CUT: ["interrupted", "the simulated power was cut"],
+  DEVICE_LOCKED: ["device", "another installer holds the lock"],
+  DEVICE_STATE_DAMAGED: ["device", "both copies of a state record are damaged"],
+} as const;

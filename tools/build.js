@@ -1,0 +1,13 @@
+// Compiles src/ to dist/. Run by `npm ci` (prepare), so that everything in bin/ works on a fresh clone.
+import { execFileSync } from "node:child_process";
+import { rmSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+
+const root = fileURLToPath(new URL("..", import.meta.url));
+const tool = (name) => fileURLToPath(new URL(`../node_modules/${name}`, import.meta.url));
+
+rmSync(new URL("../dist", import.meta.url), { recursive: true, force: true });
+execFileSync(process.execPath, [tool("typescript/bin/tsc"), "-p", "tsconfig.build.json"], {
+  cwd: root,
+  stdio: "inherit",
+});

@@ -1,0 +1,11 @@
+import { defineConfig } from "vitest/config";
+
+export default defineConfig({
+  test: {
+    projects: [
+      { test: { name: "unit", include: ["src/**/*.test.ts", "test/e2e/**/*.test.ts"], testTimeout: 60_000 } },
+      { test: { name: "interop", include: ["test/interop/**/*.test.ts"], testTimeout: 300_000 } },
+      { test: { name: "long", include: ["test/long/**/*.test.ts"], testTimeout: 3_600_000 } },
+    ],
+  },
+});
