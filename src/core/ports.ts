@@ -53,6 +53,24 @@ export interface BlockTarget extends RandomReader {
   close(): Promise<void>;
 }
 
+/**
+ * Compression the toolkit borrows. All of it streams with bounded memory; malformed input is OtaError CODEC_DAMAGED,
+ * output beyond `maxBytes` is CODEC_BOMB.
+ */
+export interface Codecs {
+  /** Raw deflate (zip method 8). Ends at the end of the deflate stream; bytes behind it are CODEC_DAMAGED. */
+  inflateRaw(input: ByteStream, maxBytes: number): ByteStream;
+  /** One or more gzip members, as gunzip reads them; a cut member and trailing garbage are CODEC_DAMAGED. */
+  gunzip(input: ByteStream, maxBytes: number): ByteStream;
+  /** One reproducible gzip member: no name, no time. `level` 1 to 9, default 9. */
+  gzip(input: ByteStream, level?: number): ByteStream;
+  /** Raw deflate whose exact bytes do not matter. */
+  deflateRaw(input: ByteStream, level?: number): ByteStream;
+  brotliDecompress(input: ByteStream, maxBytes: number): ByteStream;
+  brotliCompress(input: ByteStream): ByteStream;
+  xzDecompress(input: ByteStream, maxBytes: number): ByteStream;
+}
+
 export type NodeKind = "block" | "nand" | "nor" | "ubi" | "file";
 
 export interface NodeInfo {
@@ -249,6 +267,7 @@ export interface Device {
   readonly mounts: Mounts;
   readonly clock: Clock;
   readonly digests: Digests;
+  readonly codecs: Codecs;
   /** Journals, counters and version floors: files of their own, never on a target. Paths begin at `/`. */
   readonly state: FileStore;
   /** A text that changes with every boot; undefined where every command is a new boot. */
