@@ -7,3 +7,4 @@ export * from "./ports.ts";
 export * from "./progress.ts";
 export * from "./streams.ts";
 export * from "./text.ts";
+export * from "./zip/index.ts";
