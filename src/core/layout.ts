@@ -204,6 +204,16 @@ export function array<T>(
   };
 }
 
+/** A field's value for people; a value that cannot be decoded is shown as its bytes, since the inspector shows any file. */
+function shown<T>(field: Field<T>, bytes: Uint8Array): string {
+  try {
+    return field.show(field.get(bytes, field.offset));
+  } catch (e) {
+    if (!(e instanceof OtaError)) throw e;
+    return `invalid, bytes ${toHex(bytes.subarray(field.offset, field.offset + field.size))}`;
+  }
+}
+
 // A table holds fields of many value types; `any` is what lets one type parameter range over all of them.
 // eslint-disable-next-line @typescript-eslint/no-explicit-any
 export type FieldTable = Readonly<Record<string, Field<any>>>;
@@ -289,7 +299,7 @@ export function layout<const F extends FieldTable>(name: string, size: number, f
         size: field.size,
         name: key,
         type: field.type,
-        value: field.show(field.get(bytes, field.offset)),
+        value: shown(field, bytes),
         meaning: field.meaning,
         ...(field.unit === undefined ? {} : { unit: field.unit }),
       }));
