@@ -1,0 +1,10 @@
+/** Android at the front door. */
+import type { Family } from "../family.ts";
+
+export const androidFamily: Family = {
+  name: "android",
+  what: "Android package (update.zip, payload.bin)",
+  // A zip's first local header, or the payload magic `CrAU`.
+  detect: async ({ head: [a, b, c, d] }) =>
+    (a === 0x50 && b === 0x4b && c === 3 && d === 4) || (a === 0x43 && b === 0x72 && c === 0x41 && d === 0x55),
+};

@@ -1,0 +1,44 @@
+/** Options that several commands share, and their readers. */
+import { InvalidArgumentError, type Command } from "commander";
+import { paintProgress, parseProgressStyle, type Painter } from "./progress.ts";
+import type { CommonOptions, Report } from "./family.ts";
+import type { Io } from "./io.ts";
+
+/** A whole number, decimal or `0x` hex. */
+export function wholeNumber(text: string): number {
+  const value = Number(text);
+  if (!/^(0x[0-9a-fA-F]+|[0-9]+)$/.test(text) || !Number.isSafeInteger(value)) {
+    throw new InvalidArgumentError("Expected a whole number.");
+  }
+  return value;
+}
+
+export interface SharedValues {
+  json?: boolean;
+  progress?: string;
+  vendorCompatible?: boolean;
+}
+
+/** Adds `--json`, `--progress` and `--vendor-compatible`. */
+export function withSharedOptions(command: Command): Command {
+  return command
+    .option("--json", "print JSON on standard output and nothing else there")
+    .option("--progress <style>", "auto, plain, json or none (on standard error)")
+    .option("--vendor-compatible", "behave as the vendor's own program, harmful cases included");
+}
+
+/** The painter and the options every family verb takes. */
+export function commonOptions(values: SharedValues, io: Io): CommonOptions & { progress: Painter } {
+  return {
+    progress: paintProgress(io, parseProgressStyle(values.progress)),
+    cancel: io.signal,
+    profile: values.vendorCompatible === true ? "vendor" : "safe",
+  };
+}
+
+/** Prints a report as text or JSON and gives its exit code. */
+export function printReport(report: Report, values: SharedValues, io: Io): number {
+  if (values.json === true) io.out(`${JSON.stringify(report.json, null, 2)}\n`);
+  else if (report.text !== "") io.out(`${report.text}\n`);
+  return report.exitCode;
+}

@@ -1,0 +1,76 @@
+/** Opens the package a user named, once, and looks at its first bytes. */
+import { gunzipSync, constants } from "node:zlib";
+import { resolve } from "node:path";
+import { openFileReader } from "../device/index.ts";
+import { streamRange } from "../core/streams.ts";
+import { OtaError } from "../core/errors.ts";
+import type { ByteStream } from "../core/ports.ts";
+import type { PackageInput } from "./family.ts";
+import type { Io } from "./io.ts";
+
+const HEAD_BYTES = 4096;
+
+/** First bytes behind gzip; what can be read of a damaged stream, at worst nothing. */
+function plainHeadOf(head: Uint8Array, gzipped: boolean): Uint8Array {
+  if (!gzipped) return head;
+  try {
+    // SYNC_FLUSH lets zlib give what the cut stream holds so far instead of failing at its end.
+    const plain = gunzipSync(head, { finishFlush: constants.Z_SYNC_FLUSH, maxOutputLength: 64 * 1024 * 1024 });
+    return new Uint8Array(plain.subarray(0, HEAD_BYTES));
+  } catch {
+    return new Uint8Array(0);
+  }
+}
+
+function describeHead(head: Uint8Array): { head: Uint8Array; plainHead: Uint8Array; gzipped: boolean } {
+  const gzipped = head.length >= 3 && head[0] === 0x1f && head[1] === 0x8b && head[2] === 8;
+  return { head, gzipped, plainHead: plainHeadOf(head, gzipped) };
+}
+
+/** Opens `name`, or standard input for `-`. The caller closes it. @throws OtaError DEVICE_NOT_FOUND, DEVICE_NOT_FILE */
+export async function openPackage(name: string, io: Io): Promise<PackageInput & { close(): Promise<void> }> {
+  if (name === "-") return openPipe(io);
+  const reader = await openFileReader(resolve(io.cwd, name));
+  const head = await reader.read(0, Math.min(HEAD_BYTES, reader.size));
+  return {
+    name,
+    reader,
+    stream: () => streamRange(reader),
+    ...describeHead(head),
+    close: () => reader.close(),
+  };
+}
+
+async function openPipe(io: Io): Promise<PackageInput & { close(): Promise<void> }> {
+  const source = io.stdin[Symbol.asyncIterator]();
+  const begun: Uint8Array[] = [];
+  let have = 0;
+  while (have < HEAD_BYTES) {
+    const next = await source.next();
+    if (next.done === true) break;
+    begun.push(next.value);
+    have += next.value.length;
+  }
+  let used = false;
+  async function* rest(): ByteStream {
+    if (used) {
+      throw new OtaError("UNSUPPORTED", {
+        what: "standard input can be read only once",
+        hint: "Store the package in a file and name that.",
+      });
+    }
+    used = true;
+    yield* begun;
+    for (;;) {
+      const next = await source.next();
+      if (next.done === true) return;
+      yield next.value;
+    }
+  }
+  return {
+    name: "-",
+    stream: rest,
+    ...describeHead(new Uint8Array(Buffer.concat(begun).subarray(0, HEAD_BYTES))),
+    close: async () => void (await source.return?.()),
+  };
+}
