@@ -1,1 +1,8 @@
-export {};
+/** Canaan/Kendryte K230: kdimg images, the card's table of contents and version blocks, the loader's choice, A/B updates. */
+export * from "./explain-boot.ts";
+export * from "./firmware.ts";
+export * from "./kdimg.ts";
+export * from "./layouts.ts";
+export * from "./mbr.ts";
+export * from "./ota-meta.ts";
+export * from "./toc.ts";
