@@ -1,1 +1,2 @@
 export {};
+export * from "./edify/index.ts";

@@ -1,0 +1,75 @@
+/** The tree of an edify script. Offsets are bytes in the source, `end` exclusive; a literal in quotes includes the quotes. */
+
+/** Which release's interpreter: 4.4 (file-based packages) or 7.1 (block-based, error codes). */
+export type EdifyEra = "4.4" | "7.1";
+
+export interface EdifyLiteral {
+  readonly kind: "literal";
+  /** Byte string: one character a byte. */
+  readonly value: string;
+  start: number;
+  end: number;
+}
+
+/** A named call: `f(a, b)`. */
+export interface EdifyCall {
+  readonly kind: "call";
+  readonly name: string;
+  readonly args: EdifyNode[];
+  start: number;
+  end: number;
+}
+
+/** Operators, with `if` (two or three operands) and `;` (`sequence`). */
+export interface EdifyOperator {
+  readonly kind: "operator";
+  readonly op: "sequence" | "+" | "==" | "!=" | "&&" | "||" | "!" | "if";
+  readonly args: EdifyNode[];
+  start: number;
+  end: number;
+}
+
+export type EdifyNode = EdifyLiteral | EdifyCall | EdifyOperator;
+
+export interface EdifyParseError {
+  /** 1-based. */
+  readonly line: number;
+  /** 1-based, of the place behind the offending token, as the original counts. */
+  readonly column: number;
+  /** Without the position. */
+  readonly message: string;
+}
+
+/** A parsed script; `root` is absent exactly when there are errors. */
+export interface EdifyScript {
+  /** Source as a byte string. */
+  readonly source: string;
+  readonly root?: EdifyNode;
+  readonly errors: readonly EdifyParseError[];
+}
+
+/**
+ * The statements of a script in order: the operands of its outer `;`. Chains of any length cost no stack.
+ */
+export function statements(root: EdifyNode): EdifyNode[] {
+  const out: EdifyNode[] = [];
+  const todo: EdifyNode[] = [root];
+  for (let node = todo.pop(); node !== undefined; node = todo.pop()) {
+    if (node.kind === "operator" && node.op === "sequence") {
+      todo.push(node.args[1] as EdifyNode, node.args[0] as EdifyNode);
+    } else out.push(node);
+  }
+  return out;
+}
+
+/** Every call of a script, outermost first, in source order of their beginnings. */
+export function calls(root: EdifyNode): EdifyCall[] {
+  const out: EdifyCall[] = [];
+  const todo: EdifyNode[] = [root];
+  for (let node = todo.pop(); node !== undefined; node = todo.pop()) {
+    if (node.kind === "literal") continue;
+    if (node.kind === "call") out.push(node);
+    for (let i = node.args.length - 1; i >= 0; i--) todo.push(node.args[i] as EdifyNode);
+  }
+  return out;
+}
