@@ -1,0 +1,89 @@
+/**
+ * Whole-file verification of a package, formats/android.md section 5.3: streaming, bounded memory, one pass.
+ */
+import type { Cancel, Digest, Digests, ProgressSink, RandomReader } from "../../core/ports.ts";
+import { checkCancel, streamRange } from "../../core/streams.ts";
+import { readFooter } from "./footer.ts";
+import type { VerifierRules } from "./footer.ts";
+import type { VerifierKey } from "./keys.ts";
+import { verifyP256 } from "./p256.ts";
+import { rsaSize, verifyRsa } from "./rsa.ts";
+import type { SignatureHash } from "./rsa.ts";
+
+/** One read of the streamed part, bytes. */
+const CHUNK = 1024 * 1024;
+
+export interface VerifyOptions {
+  readonly digests: Pick<Digests, "create">;
+  /** Default `safe`. */
+  readonly rules?: VerifierRules;
+  readonly sink?: ProgressSink;
+  readonly cancel?: Cancel;
+}
+
+export interface Verdict {
+  readonly accepted: boolean;
+  /** Nothing at the end of the file looks like a signature. */
+  readonly unsigned: boolean;
+  /** Key that accepted, and the hash it signed. */
+  readonly key?: VerifierKey;
+  readonly hash?: SignatureHash;
+  /** Why it was rejected, in recovery's words where it has some. */
+  readonly reason?: string;
+  /** Offset of what is wrong, where it is one place. */
+  readonly offset?: number;
+}
+
+function matches(key: VerifierKey, hash: SignatureHash, digest: Uint8Array, signature: Uint8Array): boolean {
+  if (key.type === "ec") return verifyP256(key.point, digest, signature);
+  return verifyRsa(key.rsa, hash, digest, signature);
+}
+
+/** The part of a signature value that a key's check looks at: 7.1 takes the first bytes of a longer one. */
+function valueFor(key: VerifierKey, signature: Uint8Array, rules: VerifierRules): Uint8Array {
+  return key.type === "rsa" && rules === "7.1" ? signature.subarray(0, rsaSize(key.rsa)) : signature;
+}
+
+/**
+ * Verifies the signature over a whole package. Gives a verdict for any bytes; throws only what `reader` throws.
+ *
+ * @throws OtaError CANCELLED, and what reading throws
+ */
+export async function verifyPackage(
+  reader: RandomReader,
+  keys: readonly VerifierKey[],
+  options: VerifyOptions,
+): Promise<Verdict> {
+  const rules = options.rules ?? "safe";
+  const footer = await readFooter(reader, rules);
+  if ("reason" in footer) {
+    return {
+      accepted: false,
+      unsigned: footer.unsigned ?? false,
+      reason: footer.reason,
+      ...(footer.offset === undefined ? {} : { offset: footer.offset }),
+    };
+  }
+  const wanted = new Set(keys.flatMap((key) => key.hashes));
+  const running = new Map<SignatureHash, Digest>();
+  for (const hash of ["sha1", "sha256"] as const) if (wanted.has(hash)) running.set(hash, options.digests.create(hash));
+  let doneBytes = 0;
+  if (running.size > 0) {
+    for await (const chunk of streamRange(reader, 0, footer.signedSize, CHUNK)) {
+      checkCancel(options.cancel);
+      for (const digest of running.values()) digest.update(chunk);
+      doneBytes += chunk.length;
+      options.sink?.progress({ phase: "verify", doneBytes, totalBytes: footer.signedSize });
+    }
+  }
+  const digests = new Map([...running].map(([hash, digest]) => [hash, digest.digest()]));
+  for (const key of keys) {
+    for (const hash of key.hashes) {
+      const value = valueFor(key, footer.signature, rules);
+      if (matches(key, hash, digests.get(hash) as Uint8Array, value)) {
+        return { accepted: true, unsigned: false, key, hash };
+      }
+    }
+  }
+  return { accepted: false, unsigned: false, reason: "failed to verify whole-file signature" };
+}
