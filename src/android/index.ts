@@ -1,2 +1,3 @@
 export {};
 export * from "./edify/index.ts";
+export * from "./verifier/index.ts";

@@ -33,6 +33,10 @@ export const SUBCOMMANDS: Readonly<Record<string, Entry>> = {
     summary: "install with the power cut at every write",
     load: async () => (await import("./commands/rehearse.ts")).rehearseCommand,
   },
+  edify: {
+    summary: "evaluate or explain Android update scripts",
+    load: async () => (await import("./commands/edify.ts")).edifyCommand,
+  },
   doctor: {
     summary: "what this machine has and lacks",
     load: async () => (await import("./commands/doctor.ts")).doctorCommand,

@@ -4,3 +4,5 @@ export * from "./builtins.ts";
 export * from "./evaluate.ts";
 export { parseEdify, parseErrorLines, type ParseOptions } from "./parser.ts";
 export * from "./run.ts";
+export * from "./explain.ts";
+export * from "./function-names.ts";

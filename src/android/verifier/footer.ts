@@ -24,8 +24,7 @@ export interface SignatureFooter {
 
 /** `unsigned`: nothing that looks like a footer. */
 export type FooterResult =
-  | SignatureFooter
-  | { readonly reason: string; readonly unsigned?: boolean; readonly offset?: number };
+  SignatureFooter | { readonly reason: string; readonly unsigned?: boolean; readonly offset?: number };
 
 /** Value of the first signer in a CMS SignedData (RFC 5652 section 5.1), as recovery 7.1 walks it. */
 export function signatureValue(der: Uint8Array, exact: boolean): Uint8Array | undefined {
