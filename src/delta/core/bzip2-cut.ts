@@ -1,0 +1,148 @@
+/**
+ * Cuts a piece of a stream into bzip2 blocks that fit it. Difference streams change their character, and small blocks with
+ * tables of their own follow that better than full ones: leaves are encoded first, then the union of two neighbours that are
+ * both still one block, which is kept unless it is larger. Where the first leaf does not shrink at all, nothing is to be
+ * won and the piece becomes one block.
+ */
+import { copy, get32, get8, set32 } from "./memory.ts";
+import { encodeBlock, encodedBits, runLength, runLengthCrc, runLengthSize } from "./bzip2-encode.ts";
+
+/** Leaves in a piece; 16 of 56,200 bytes fill a block of bzip2 -9, which takes 900,000 - 19. */
+export const PIECE_LEAVES = 16;
+/** Most bytes of a stream that one piece takes, so that a long run stays in bounded memory. */
+export const PIECE_RAW = 4194304;
+/** Bytes of the table {@link encodePiece} fills: 16 bytes a block. */
+export const PIECE_TABLE_SIZE = 1024;
+
+// Table: 16 blocks x {address, bits, CRC, unused}, then leaf borders and the call's parameters.
+const BLOCKS = 0;
+const BORDERS = 512;
+
+/**
+ * How many of `length` bytes at `from` make the next piece: up to `leaves` leaves of `leaf` bytes after the first run-length
+ * stage. Borders are those of {@link runLength}. With `whole` false the stream goes on behind: 0 means that more is needed.
+ */
+export function pieceLength(from: number, length: number, leaf: number, leaves: number): number {
+  const most = length < PIECE_RAW ? length : PIECE_RAW;
+  let i = 0;
+  for (let k = 0; k < leaves && i < most; k++) i += leafLength(from + i, most - i, leaf);
+  return i;
+}
+
+function leafLength(from: number, length: number, leaf: number): number {
+  let n = 0;
+  let i = 0;
+  while (i < length && n + 5 <= leaf) {
+    const byte = get8(from + i);
+    const most = length - i < 255 ? length - i : 255;
+    let run = 1;
+    while (run < most && get8(from + i + run) === byte) run++;
+    n += run < 4 ? run : 5;
+    i += run;
+  }
+  return i;
+}
+
+let state = 0;
+let raw = 0;
+let text = 0;
+let table = 0;
+let top = 0;
+let blocks = 0;
+let merging = false;
+
+/** Encodes raw bytes `from` to `to` as one block at the top of the output. */
+function encodeRange(from: number, to: number): void {
+  runLength(state, raw + from, to - from, text, 900000);
+  const crc = runLengthCrc(state);
+  const size = encodeBlock(state, text, runLengthSize(state), crc, top);
+  const entry = table + BLOCKS + 16 * blocks;
+  set32(entry, top);
+  set32(entry + 4, encodedBits(state));
+  set32(entry + 8, crc);
+  blocks++;
+  top += (size + 3) & -4;
+}
+
+function border(i: number): number {
+  return get32(table + BORDERS + 4 * i);
+}
+
+function cut(first: number, count: number): void {
+  if (count === 1) {
+    encodeRange(border(first), border(first + 1));
+    return;
+  }
+  let half = 1;
+  while (2 * half < count) half *= 2;
+  const before = blocks;
+  cut(first, half);
+  cut(first + half, count - half);
+  if (blocks - before === 2 && merging) merge(before, first, count);
+}
+
+function merge(before: number, first: number, count: number): void {
+  const left = table + BLOCKS + 16 * before;
+  const right = left + 16;
+  encodeRange(border(first), border(first + count));
+  const union = right + 16;
+  blocks = before + 2;
+  if (get32(union + 4) <= get32(left + 4) + get32(right + 4)) {
+    const size = (get32(union + 4) + 7) >> 3;
+    copy(get32(left), get32(union), size);
+    set32(left + 4, get32(union + 4));
+    set32(left + 8, get32(union + 8));
+    blocks = before + 1;
+    top = get32(left) + ((size + 3) & -4);
+  } else top = get32(union);
+}
+
+/**
+ * Encodes a piece of {@link pieceLength} bytes at `from`. `s`: an encoder for 900,000 bytes; `block`: 900,000 bytes;
+ * `output`: three times a block's worst size; the table at `list` receives {address, bits, CRC} of each block.
+ * `merge`: whether neighbours are merged; otherwise every leaf is a block. @returns the number of blocks
+ */
+export function encodePiece(
+  s: number,
+  from: number,
+  length: number,
+  block: number,
+  output: number,
+  list: number,
+  leaf: number,
+  merge: boolean,
+): number {
+  state = s;
+  raw = from;
+  text = block;
+  table = list;
+  top = output;
+  blocks = 0;
+  merging = merge;
+  let leaves = 0;
+  let at = 0;
+  set32(table + BORDERS, 0);
+  while (at < length) {
+    at += leafLength(from + at, length - at, leaf);
+    leaves++;
+    set32(table + BORDERS + 4 * leaves, at);
+  }
+  if (leaves === 0) return 0;
+  if (leaves > 1 && merge) {
+    encodeRange(0, border(1));
+    const shrinks = get32(table + BLOCKS + 4) >> 3 < runLengthSize(state) - (runLengthSize(state) >> 6);
+    blocks = 0;
+    top = output;
+    if (!shrinks) {
+      encodeRange(0, length);
+      return 1;
+    }
+  }
+  cut(0, leaves);
+  return blocks;
+}
+
+/** Bytes for the output of {@link encodePiece}. */
+export const PIECE_OUTPUT_SIZE = 4194304;
+/** Bytes for its `block`. */
+export const PIECE_BLOCK_SIZE = 900000;

@@ -1,0 +1,107 @@
+/**
+ * Memory of the core, as plain TypeScript sees it.
+ *
+ * The files of `core/` are one source for two targets. As TypeScript they run over this module: a typed array that
+ * {@link attach} makes current. As AssemblyScript, `tools/build-core.js` reads `number` as `i32` and puts
+ * `assembly/memory.ts` in this module's place, which turns each call into one machine instruction. What follows from it for the core:
+ *
+ * - every number is a 32-bit integer; sums that may leave that range, and `/`, are forbidden, products go through {@link mul32};
+ * - addresses are only added to and handed to the functions here (beyond 2 GiB they are negative in WebAssembly), never compared;
+ * - state lives in memory, so that the caller owns it and any instance can go on with it.
+ */
+
+let U8: Uint8Array = new Uint8Array(0);
+let U16: Uint16Array = new Uint16Array(0);
+let I32: Int32Array = new Int32Array(0);
+
+/** Makes `buffer` the memory all following core calls work on. Its length is a multiple of 4. */
+export function attach(buffer: ArrayBufferLike): void {
+  if (U8.buffer === buffer) return;
+  U8 = new Uint8Array(buffer);
+  U16 = new Uint16Array(buffer);
+  I32 = new Int32Array(buffer);
+}
+
+export function get8(p: number): number {
+  return U8[p] as number;
+}
+
+export function set8(p: number, v: number): void {
+  U8[p] = v;
+}
+
+/** 16 bits without sign at an even address. */
+export function get16(p: number): number {
+  return U16[p >>> 1] as number;
+}
+
+export function set16(p: number, v: number): void {
+  U16[p >>> 1] = v;
+}
+
+/** 32 bits, signed, at an address divisible by 4. */
+export function get32(p: number): number {
+  return I32[p >>> 2] as number;
+}
+
+export function set32(p: number, v: number): void {
+  I32[p >>> 2] = v;
+}
+
+/** 32 bits, signed, little-endian, at any address. */
+export function peek32(p: number): number {
+  return (
+    (U8[p] as number) | ((U8[p + 1] as number) << 8) | ((U8[p + 2] as number) << 16) | ((U8[p + 3] as number) << 24)
+  );
+}
+
+export function fill(p: number, value: number, length: number): void {
+  U8.fill(value, p, p + length);
+}
+
+/** Copies as if through a buffer: the ranges may overlap. */
+export function copy(to: number, from: number, length: number): void {
+  U8.copyWithin(to, from, from + length);
+}
+
+/** Product modulo 2^32. */
+export function mul32(a: number, b: number): number {
+  return Math.imul(a, b);
+}
+
+/** Quotient without its fraction. */
+export function div(a: number, b: number): number {
+  return Math.trunc(a / b);
+}
+
+/** Leading zero bits. */
+export function clz(v: number): number {
+  return Math.clz32(v);
+}
+
+/** Number of equal bytes at `a` and `b`, at most `max`. */
+export function matchForward(a: number, b: number, max: number): number {
+  let n = 0;
+  while (n < max && U8[a + n] === U8[b + n]) n++;
+  return n;
+}
+
+/** Number of equal bytes in front of `a` and `b`, at most `max`. */
+export function matchBackward(a: number, b: number, max: number): number {
+  let n = 0;
+  while (n < max && U8[a - n - 1] === U8[b - n - 1]) n++;
+  return n;
+}
+
+/** Whether the 8 bytes at `a` and `b` are the same. */
+export function equal8(a: number, b: number): boolean {
+  for (let i = 0; i < 8; i++) if (U8[a + i] !== U8[b + i]) return false;
+  return true;
+}
+
+/** Number of differing bytes in `length` bytes at `a` and `b`. */
+export function mismatches(a: number, b: number, length: number): number {
+  let n = 0;
+  for (let i = 0; i < length; i++) if (U8[a + i] !== U8[b + i]) n++;
+  return n;
+}
