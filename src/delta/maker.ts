@@ -1,0 +1,38 @@
+/** What families take to make patches: a port, because the fast engine needs threads. */
+import type { Cancel, ProgressEvent, RandomReader } from "../core/ports.ts";
+import { OtaError } from "../core/errors.ts";
+import { makeBsdiff40, type Effort } from "./bsdiff40/make.ts";
+
+export interface DeltaOptions {
+  /** Default: `default`. */
+  readonly effort?: Effort;
+  readonly signal?: Cancel;
+  readonly progress?: (event: ProgressEvent) => void;
+}
+
+export interface ImgdiffOptions extends DeltaOptions {
+  /** Both inputs are zip archives (`imgdiff -z`). */
+  readonly zip?: boolean;
+  /** Bytes the device appends to the source of chunk 1. */
+  readonly bonus?: Uint8Array;
+}
+
+/** Makes patches. Output depends on the inputs and the effort alone, never on threads. */
+export interface DeltaMaker {
+  /** @throws OtaError DELTA_TOO_LARGE, CANCELLED */
+  bsdiff40(old: RandomReader, fresh: RandomReader, options?: DeltaOptions): Promise<Uint8Array>;
+  /** @throws OtaError DELTA_TOO_LARGE, CANCELLED */
+  imgdiff2(old: RandomReader, fresh: RandomReader, options?: ImgdiffOptions): Promise<Uint8Array>;
+}
+
+/** A maker on the caller's own thread, in plain TypeScript: slow, and at home everywhere. */
+export function createPlainMaker(): DeltaMaker {
+  return {
+    async bsdiff40(old, fresh, options = {}) {
+      return makeBsdiff40(await old.read(0, old.size), await fresh.read(0, fresh.size), options);
+    },
+    async imgdiff2() {
+      throw new OtaError("UNSUPPORTED", "IMGDIFF2 patches are not made by this build");
+    },
+  };
+}
