@@ -39,3 +39,8 @@ export function verbOf<K extends keyof Family>(family: Family, verb: K): NonNull
   }
   return body;
 }
+
+/** Whether a family's packages carry the vendor's own signature; the others are vouched for by a manifest. */
+export function signsItself(family: Family): boolean {
+  return family.name === "android";
+}

@@ -3,6 +3,7 @@
  * the package's bytes and call it through this interface.
  */
 import type { Command } from "commander";
+import type { ManifestItem } from "../trust/index.ts";
 import type { ByteStream, Cancel, Device, ProgressSink, RandomReader } from "../core/ports.ts";
 import type { Io } from "./io.ts";
 
@@ -39,7 +40,10 @@ export interface Report {
 }
 
 export interface VerifyOptions extends CommonOptions {
-  /** Key files: PEM public keys or certificates, `res/keys` texts, otacerts.zip. Empty: integrity only. */
+  /**
+   * Key files of a family that signs in its own way: PEM public keys or certificates, `res/keys` texts, otacerts.zip. Empty:
+   * integrity only. For the other families the front door checks the manifest itself and this is always empty.
+   */
   readonly keyFiles: readonly string[];
   readonly era: "4.4" | "7.1";
 }
@@ -51,9 +55,13 @@ export interface InstallOptions extends CommonOptions {
   readonly temporary?: string;
   readonly running?: "a" | "b";
   readonly allowPartial: boolean;
-  /** Keys of the device description, absolute paths. */
+  /** Keys of the device description for a family that signs in its own way, absolute paths. */
   readonly keyFiles: readonly string[];
   readonly minimumVersion?: string;
+  /** Digests of differential items, from the manifest; empty when there is none. */
+  readonly items: readonly ManifestItem[];
+  /** `unsigned` or `signed by …`: every result carries it. */
+  readonly signature: string;
 }
 
 export interface RehearseOptions extends CommonOptions {
@@ -61,6 +69,17 @@ export interface RehearseOptions extends CommonOptions {
   readonly cuts: "all" | number;
   readonly seed: number;
   readonly reportFile?: string;
+  readonly items: readonly ManifestItem[];
+}
+
+export interface SignOptions extends CommonOptions {
+  /** Private key files as the user named them, absolute paths. */
+  readonly keyFiles: readonly string[];
+  readonly signCommand?: string;
+  /** Public key or certificate that belongs to `signCommand`. */
+  readonly publicKeyFile?: string;
+  /** File to write; absent: the package is replaced. */
+  readonly outputFile?: string;
 }
 
 /** One family's commands. A verb a family does not have is absent, and the front door says so. */
@@ -78,6 +97,8 @@ export interface Family {
   extract?(input: PackageInput, folder: string, names: readonly string[], options: CommonOptions): Promise<Report>;
   /** Exit code 0 when both carry the same content, 5 when they differ. */
   compare?(a: PackageInput, b: PackageInput, options: CommonOptions): Promise<Report>;
+  /** Signs in the family's own way (Android). Families without it are signed by a manifest. */
+  sign?(input: PackageInput, options: SignOptions): Promise<Report>;
   install?(input: PackageInput, device: Device, options: InstallOptions): Promise<Report>;
   /** JSON as the command contract has it: `{cuts, endedOld, endedNew, resumed, broken, seed, seconds, firstBroken?}`. */
   rehearse?(input: PackageInput, options: RehearseOptions): Promise<Report>;

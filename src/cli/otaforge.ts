@@ -36,6 +36,13 @@ export const SUBCOMMANDS: Readonly<Record<string, Entry>> = {
   edify: {
     summary: "evaluate or explain Android update scripts",
     load: async () => (await import("./commands/edify.ts")).edifyCommand,
+  keygen: {
+    summary: "make a key pair",
+    load: async () => (await import("./commands/keygen.ts")).keygenCommand,
+  },
+  sign: {
+    summary: "sign a package, beside it or inside it",
+    load: async () => (await import("./commands/sign.ts")).signCommand,
   },
   doctor: {
     summary: "what this machine has and lacks",

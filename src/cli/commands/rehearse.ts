@@ -5,6 +5,7 @@ import { newCommand, type Subcommand } from "../command.ts";
 import { detectFamily, verbOf } from "../families.ts";
 import { commonOptions, printReport, wholeNumber, withSharedOptions, type SharedValues } from "../options.ts";
 import { openPackage } from "../package-input.ts";
+import { findClaim } from "../trust.ts";
 
 interface Values extends SharedValues {
   device: string;
@@ -37,11 +38,13 @@ export const rehearseCommand: Subcommand = {
         const options = commonOptions(values, io);
         try {
           const family = await detectFamily(input);
-          const report = await verbOf(family, "rehearse")(input, {
+          const claim = await findClaim(input, io);
+          const report = await verbOf(family, "rehearse")(claim === undefined ? input : claim.secure(input), {
             ...options,
             deviceFile: resolve(io.cwd, values.device),
             cuts: values.cuts,
             seed: values.seed ?? 1,
+            items: claim?.items ?? [],
             ...(values.report === undefined ? {} : { reportFile: resolve(io.cwd, values.report) }),
           });
           options.progress.done();

@@ -1,13 +1,18 @@
 /** `otaforge verify PACKAGE [--key KEY…]`. */
 import { Option } from "commander";
 import { resolve } from "node:path";
+import { OtaError } from "../../core/errors.ts";
 import { newCommand, type Subcommand } from "../command.ts";
-import { detectFamily, verbOf } from "../families.ts";
+import { detectFamily, signsItself, verbOf } from "../families.ts";
+import type { PackageInput, Report } from "../family.ts";
+import type { Io } from "../io.ts";
 import { commonOptions, printReport, withSharedOptions, type SharedValues } from "../options.ts";
 import { openPackage } from "../package-input.ts";
+import { findClaim, loadPublicKeys, signedPhrase } from "../trust.ts";
 
 interface Values extends SharedValues {
   key?: string[];
+  manifest?: string;
   era: "4.4" | "7.1";
 }
 
@@ -19,6 +24,7 @@ export const verifyCommand: Subcommand = {
       )
       .argument("<package>", "package file")
       .option("-k, --key <file...>", "public key or certificate (PEM), res/keys text, otacerts.zip")
+      .option("--manifest <file>", "signed manifest (default: PACKAGE.manifest, or the one inside the package)")
       .addOption(new Option("--era <era>", "Android verifier to follow").choices(["4.4", "7.1"]).default("7.1"))
       .action(async (name: string, values: Values) => {
         const input = await openPackage(name, io);
@@ -26,7 +32,13 @@ export const verifyCommand: Subcommand = {
         try {
           const family = await detectFamily(input);
           const keyFiles = (values.key ?? []).map((file) => resolve(io.cwd, file));
-          const report = await verbOf(family, "verify")(input, { ...options, keyFiles, era: values.era });
+          const verify = verbOf(family, "verify");
+          const report = signsItself(family)
+            ? await verify(input, { ...options, keyFiles, era: values.era })
+            : await verifyByManifest(input, keyFiles, values, {
+                io,
+                verify: (secured) => verify(secured, { ...options, keyFiles: [], era: values.era }),
+              });
           options.progress.done();
           done(printReport(report, values, io));
         } finally {
@@ -35,3 +47,38 @@ export const verifyCommand: Subcommand = {
       });
   },
 };
+
+/** The manifest's word first, then the package's own checks over bytes the manifest vouches for. */
+async function verifyByManifest(
+  input: PackageInput,
+  keyFiles: readonly string[],
+  values: Values,
+  { io, verify }: { io: Io; verify: (input: PackageInput) => Promise<Report> },
+): Promise<Report> {
+  const claim = await findClaim(input, io, values.manifest);
+  const keys = await loadPublicKeys(keyFiles);
+  if (keys.length > 0 && claim === undefined) {
+    throw new OtaError("TRUST_UNSIGNED", {
+      what: "the package carries no signature",
+      where: input.name,
+      hint: "Sign it with: otaforge sign.",
+    });
+  }
+  const good = keys.length > 0 ? await claim?.check(keys) : undefined;
+  const report = await verify(claim === undefined ? input : claim.secure(input));
+  const signature =
+    good !== undefined
+      ? signedPhrase(good)
+      : claim === undefined || claim.signedBy.length === 0
+        ? "unsigned"
+        : "signed, signature not checked (no --key)";
+  return {
+    ...report,
+    text: `${report.text}\nsignature: ${signature}`,
+    json: {
+      ...report.json,
+      signature,
+      ...(claim === undefined ? {} : { version: claim.version, hardware: claim.hardware }),
+    },
+  };
+}
