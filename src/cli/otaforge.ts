@@ -36,6 +36,7 @@ export const SUBCOMMANDS: Readonly<Record<string, Entry>> = {
   edify: {
     summary: "evaluate or explain Android update scripts",
     load: async () => (await import("./commands/edify.ts")).edifyCommand,
+  },
   keygen: {
     summary: "make a key pair",
     load: async () => (await import("./commands/keygen.ts")).keygenCommand,
