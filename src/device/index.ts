@@ -1,4 +1,22 @@
 /** `otaforge/device`: the ports' implementations on Node. */
+import type { Codecs, Digests } from "../core/index.ts";
+import { nodeCodecs } from "./codecs.ts";
+import { nodeDigests } from "./digests.ts";
+import { simulateDevice } from "./simulated/index.ts";
+import type { SimulatedDevice, SimulatedSpec } from "./simulated/index.ts";
+
 export { nodeCodecs } from "./codecs.ts";
 export { nodeDigests } from "./digests.ts";
 export { openFileReader } from "./file-reader.ts";
+export * from "./simulated/index.ts";
+
+/**
+ * A device in memory whose power can be cut at any write; `spec` says what it holds at first.
+ * @throws OtaError DEVICE_DESCRIPTION, DEVICE_PATH_REFUSED
+ */
+export function createSimulatedDevice(
+  spec: SimulatedSpec,
+  ports: { readonly digests?: Digests; readonly codecs?: Codecs } = {},
+): SimulatedDevice {
+  return simulateDevice(spec, { digests: ports.digests ?? nodeDigests, codecs: ports.codecs ?? nodeCodecs });
+}
