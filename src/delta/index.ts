@@ -5,3 +5,6 @@ export { applyBsdiff40, checkBsdiff40, type ApplyOptions } from "./bsdiff40/appl
 export { isBsdiff40, readBsdiff40Header, type Bsdiff40Header } from "./bsdiff40/header.ts";
 export { makeBsdiff40, type Effort, type MakeOptions } from "./bsdiff40/make.ts";
 export { createPlainMaker, type DeltaMaker, type DeltaOptions, type ImgdiffOptions } from "./maker.ts";
+export { applyImgdiff2, type ImgdiffApplyOptions } from "./imgdiff/apply.ts";
+export { makeImgdiff2, type BsdiffMaker, type ImgdiffMakeOptions } from "./imgdiff/make.ts";
+export { isImgdiff2, readImgdiff2, type ImgdiffChunk } from "./imgdiff/read.ts";

@@ -1,7 +1,7 @@
 /** What families take to make patches: a port, because the fast engine needs threads. */
 import type { Cancel, ProgressEvent, RandomReader } from "../core/ports.ts";
-import { OtaError } from "../core/errors.ts";
 import { makeBsdiff40, type Effort } from "./bsdiff40/make.ts";
+import { makeImgdiff2 } from "./imgdiff/make.ts";
 
 export interface DeltaOptions {
   /** Default: `default`. */
@@ -21,7 +21,7 @@ export interface ImgdiffOptions extends DeltaOptions {
 export interface DeltaMaker {
   /** @throws OtaError DELTA_TOO_LARGE, CANCELLED */
   bsdiff40(old: RandomReader, fresh: RandomReader, options?: DeltaOptions): Promise<Uint8Array>;
-  /** @throws OtaError DELTA_TOO_LARGE, CANCELLED */
+  /** @throws OtaError DELTA_TOO_LARGE, CANCELLED, IMGDIFF_STRUCTURE, IMGDIFF_NOT_ZIP, IMGDIFF_BONUS */
   imgdiff2(old: RandomReader, fresh: RandomReader, options?: ImgdiffOptions): Promise<Uint8Array>;
 }
 
@@ -31,8 +31,15 @@ export function createPlainMaker(): DeltaMaker {
     async bsdiff40(old, fresh, options = {}) {
       return makeBsdiff40(await old.read(0, old.size), await fresh.read(0, fresh.size), options);
     },
-    async imgdiff2() {
-      throw new OtaError("UNSUPPORTED", "IMGDIFF2 patches are not made by this build");
+    async imgdiff2(old, fresh, options = {}) {
+      const { zip, bonus, signal, ...rest } = options;
+      const bsdiffOptions = { ...rest, ...(signal === undefined ? {} : { signal }) };
+      return makeImgdiff2(await old.read(0, old.size), await fresh.read(0, fresh.size), {
+        bsdiff: (from, to) => makeBsdiff40(from, to, bsdiffOptions),
+        ...(zip === undefined ? {} : { zip }),
+        ...(bonus === undefined ? {} : { bonus }),
+        ...(signal === undefined ? {} : { signal }),
+      });
     },
   };
 }
