@@ -10,6 +10,7 @@ import { DELTA_CODES } from "./error-codes/delta.ts";
 import { DEVICE_CODES } from "./error-codes/device.ts";
 import { K230_CODES } from "./error-codes/k230.ts";
 import { REHEARSE_CODES } from "./error-codes/rehearse.ts";
+import { SIGMASTAR_INSTALL_CODES } from "./error-codes/sigmastar-install.ts";
 import { SIGMASTAR_CODES } from "./error-codes/sigmastar.ts";
 import { TRUST_CODES } from "./error-codes/trust.ts";
 
@@ -32,6 +33,7 @@ export const ERROR_CODES = Object.freeze({
   ...DEVICE_CODES,
   ...DELTA_CODES,
   ...SIGMASTAR_CODES,
+  ...SIGMASTAR_INSTALL_CODES,
   ...K230_CODES,
   ...ANDROID_CODES,
   ...TRUST_CODES,
