@@ -82,11 +82,7 @@ export function drawText(picture: Picture, at: { x: number; y: number }, text: s
       const bits = rows[row] as number;
       for (let column = 0; bits !== 0 && column < FONT_WIDTH; column++) {
         if ((bits & (0x80 >>> column)) === 0) continue;
-        fillRect(
-          picture,
-          { x: x + column * scale, y: at.y + row * scale, width: scale, height: scale },
-          argb,
-        );
+        fillRect(picture, { x: x + column * scale, y: at.y + row * scale, width: scale, height: scale }, argb);
       }
     }
     x += FONT_WIDTH * scale;
@@ -126,5 +122,5 @@ function meanColour(source: Picture, [x0, x1]: readonly [number, number], [y0, y
   }
   const n = (x1 - x0) * (y1 - y0);
   const mean = (sum: number): number => Math.floor((sum + n / 2) / n);
-  return ((0xff000000 | (mean(red) << 16) | (mean(green) << 8) | mean(blue)) >>> 0);
+  return (0xff000000 | (mean(red) << 16) | (mean(green) << 8) | mean(blue)) >>> 0;
 }

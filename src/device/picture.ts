@@ -74,7 +74,11 @@ export async function readPicture(path: string): Promise<Picture> {
     bytes = await readFile(path);
   } catch (e) {
     if (e instanceof OtaError) throw e;
-    throw new OtaError("DEVICE_NOT_FOUND", { what: "picture cannot be opened", where: path, found: (e as Error).message }, e);
+    throw new OtaError(
+      "DEVICE_NOT_FOUND",
+      { what: "picture cannot be opened", where: path, found: (e as Error).message },
+      e,
+    );
   }
   return decodePicture(bytes, path);
 }

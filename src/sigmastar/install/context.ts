@@ -39,7 +39,11 @@ export function warn(ctx: Context, text: string): void {
 }
 
 /** Saves where the install stands. `step` absent: nothing is begun. */
-export async function saveState(ctx: Context, change: Partial<Omit<InstallState, "step">>, step?: StepNote): Promise<void> {
+export async function saveState(
+  ctx: Context,
+  change: Partial<Omit<InstallState, "step">>,
+  step?: StepNote,
+): Promise<void> {
   const { step: _, ...rest } = { ...ctx.state, ...change };
   ctx.state = step === undefined ? rest : { ...rest, step };
   await ctx.journal.save(ctx.state);

@@ -57,7 +57,10 @@ export interface InstallState {
   /** By position. */
   readonly differences: Readonly<Record<string, SeenDifference>>;
   /** What earlier packages' differences saw, newest first: installing one of them again must not patch a result. */
-  readonly earlier?: readonly { readonly package: string; readonly differences: Readonly<Record<string, SeenDifference>> }[];
+  readonly earlier?: readonly {
+    readonly package: string;
+    readonly differences: Readonly<Record<string, SeenDifference>>;
+  }[];
 }
 
 /** Earlier packages that are remembered. */

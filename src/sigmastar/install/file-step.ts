@@ -9,7 +9,17 @@ import { equalBytes, toHex } from "../../core/bytes.ts";
 import { OtaError } from "../../core/errors.ts";
 import type { FileAttributes, OpenFile } from "../../core/ports.ts";
 import type { Context } from "./context.ts";
-import { contentDigest, copyStream, holds, knownDifference, report, sameContent, saveState, warn, wrongBase } from "./context.ts";
+import {
+  contentDigest,
+  copyStream,
+  holds,
+  knownDifference,
+  report,
+  sameContent,
+  saveState,
+  warn,
+  wrongBase,
+} from "./context.ts";
 import type { ContentDigest, SeenDifference } from "./device-state.ts";
 import { PIECE, pieceCount, pieceDigest, pieceLength, sha256 } from "./package-source.ts";
 import { joinPath, parentOf } from "./paths.ts";
@@ -66,11 +76,7 @@ async function makeParents(ctx: Context, path: string): Promise<string[]> {
   return missing;
 }
 
-async function writeTemporary(
-  ctx: Context,
-  target: Target,
-  write: (file: OpenFile) => Promise<void>,
-): Promise<void> {
+async function writeTemporary(ctx: Context, target: Target, write: (file: OpenFile) => Promise<void>): Promise<void> {
   const { files } = ctx.device;
   const path = temporaryOf(target);
   if ((await files.stat(path)) !== undefined) await files.remove(path);
@@ -134,7 +140,10 @@ async function prepareDifference(ctx: Context, target: Target): Promise<SeenDiff
       });
     });
     if (result === undefined || (known.result !== undefined && !sameContent(result, known.result))) {
-      throw new OtaError("SIGMASTAR_RESULT_WRONG", { what: "the difference does not give the promised content", where });
+      throw new OtaError("SIGMASTAR_RESULT_WRONG", {
+        what: "the difference does not give the promised content",
+        where,
+      });
     }
     return { base, result };
   } finally {
@@ -143,7 +152,11 @@ async function prepareDifference(ctx: Context, target: Target): Promise<SeenDiff
 }
 
 /** Removes files completed for a batch that never came into effect, and the folders made for them. */
-export async function removeTemporaries(ctx: Context, paths: readonly string[], folders: readonly string[] = []): Promise<void> {
+export async function removeTemporaries(
+  ctx: Context,
+  paths: readonly string[],
+  folders: readonly string[] = [],
+): Promise<void> {
   const { files } = ctx.device;
   const touched = new Set<string>();
   for (const path of [...paths, ...[...folders].reverse()]) {

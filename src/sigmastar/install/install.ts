@@ -180,7 +180,11 @@ async function installLocked(
   }
 }
 
-async function installPlanned(ctx: Context, options: InstallOptions, loaded: InstallState | undefined): Promise<InstallResult> {
+async function installPlanned(
+  ctx: Context,
+  options: InstallOptions,
+  loaded: InstallState | undefined,
+): Promise<InstallResult> {
   const { device, pkg } = ctx;
   const targets = await planTargets(device, pkg, options);
   checkScripts(pkg);
@@ -210,7 +214,13 @@ async function installPlanned(ctx: Context, options: InstallOptions, loaded: Ins
   }
   await runScript(ctx, scripts, { name: "end script", text: pkg.endScript, status: "0" });
   await saveState(ctx, { unfinished: false });
-  ctx.sink.progress({ phase: "done", index: pkg.records.length, count: pkg.records.length, doneBytes: 1, totalBytes: 1 });
+  ctx.sink.progress({
+    phase: "done",
+    index: pkg.records.length,
+    count: pkg.records.length,
+    doneBytes: 1,
+    totalBytes: 1,
+  });
   return {
     family: "sigmastar",
     generation: pkg.generation,

@@ -70,11 +70,7 @@ export interface VerifyOptions {
 }
 
 /** Digests of a payload's pieces, whatever the sizes of the chunks it comes in. */
-async function digestPieces(
-  payload: ByteStream,
-  digests: Digests,
-  onBytes: (n: number) => void,
-): Promise<Uint8Array> {
+async function digestPieces(payload: ByteStream, digests: Digests, onBytes: (n: number) => void): Promise<Uint8Array> {
   const pieces: Uint8Array[] = [];
   let digest = digests.create("sha256");
   let filled = 0;

@@ -100,7 +100,11 @@ async function resolveRaw(device: Device, path: string, opt: number, where: stri
     const file = await device.files.stat(path);
     if (file === undefined && node === undefined) return undefined;
     if (opt === OPT.UBI_UPDATE) {
-      throw wrongKind(where, "the target of a UBI record is no UBI volume", "Pack it with --file-update or --block-update.");
+      throw wrongKind(
+        where,
+        "the target of a UBI record is no UBI volume",
+        "Pack it with --file-update or --block-update.",
+      );
     }
     if (file !== undefined && file.kind !== "file") {
       throw wrongKind(where, `a raw image cannot be written onto a ${file.kind}`, "Name a node or a regular file.");
@@ -109,7 +113,11 @@ async function resolveRaw(device: Device, path: string, opt: number, where: stri
   }
   if (node.kind === "ubi") return { work: "volume", node };
   if (opt === OPT.UBI_UPDATE) {
-    throw wrongKind(where, "the target of a UBI record is no UBI volume", "Pack it with --block-update, or name the volume (/dev/ubi0_1).");
+    throw wrongKind(
+      where,
+      "the target of a UBI record is no UBI volume",
+      "Pack it with --block-update, or name the volume (/dev/ubi0_1).",
+    );
   }
   await refusePlainNandWrite(device, path, node, where);
   return { work: "raw", node };
@@ -135,7 +143,11 @@ async function resolve(device: Device, record: VerifiedRecord, path: string): Pr
       }
       if (node.kind !== "ubi") await refusePlainNandWrite(device, path, node, where);
       if (node.kind === "ubi") {
-        throw wrongKind(where, "a difference cannot be applied to a UBI volume", "Pack the whole volume with --ubi-update.");
+        throw wrongKind(
+          where,
+          "a difference cannot be applied to a UBI volume",
+          "Pack the whole volume with --ubi-update.",
+        );
       }
       return { work: "raw difference", node };
     }

@@ -16,7 +16,8 @@ import type { Target } from "./plan.ts";
 import { openRaw } from "./raw-step.ts";
 
 /** What a path will be once the records looked at so far are done. */
-type Future = { readonly kind: "file"; readonly size: number } | { readonly kind: "folder" } | { readonly kind: "gone" };
+type Future =
+  { readonly kind: "file"; readonly size: number } | { readonly kind: "folder" } | { readonly kind: "gone" };
 
 /** What a target adds to a file system: while it is completed, and in the end. */
 interface Need {
@@ -94,7 +95,8 @@ async function checkRawDifference(look: Looking, target: Target): Promise<void> 
     const halfWritten = note?.kind === "raw difference" && note.node === target.path;
     const known = knownDifference(ctx, target);
     if (known.base !== undefined && !look.rewritten.has(target.path) && !halfWritten) {
-      const fits = (await holds(ctx, raw, known.base)) || (known.result !== undefined && (await holds(ctx, raw, known.result)));
+      const fits =
+        (await holds(ctx, raw, known.base)) || (known.result !== undefined && (await holds(ctx, raw, known.result)));
       if (!fits) throw wrongBase(where);
     }
     if (halfWritten) await checkHalfWritten(look, target);
@@ -139,7 +141,10 @@ function noRoom(folder: string, needed: number, free: number): OtaError {
 }
 
 /** What is, or will be, at a path. */
-async function whatIs(look: Looking, path: string): Promise<Future | { readonly kind: FileInfo["kind"]; readonly size: number } | undefined> {
+async function whatIs(
+  look: Looking,
+  path: string,
+): Promise<Future | { readonly kind: FileInfo["kind"]; readonly size: number } | undefined> {
   const planned = look.future.get(path);
   if (planned !== undefined) return planned.kind === "gone" ? undefined : planned;
   return look.ctx.device.files.stat(path);
@@ -295,7 +300,8 @@ async function checkScratch(ctx: Context, acceptVolatile: boolean): Promise<void
  */
 export async function preflight(ctx: Context, targets: readonly Target[], acceptVolatile: boolean): Promise<Preflight> {
   const look: Looking = { ctx, future: new Map(), needs: [], rewritten: new Set() };
-  if (targets.some((t) => t.work === "raw difference" || t.work === "file difference")) await checkScratch(ctx, acceptVolatile);
+  if (targets.some((t) => t.work === "raw difference" || t.work === "file difference"))
+    await checkScratch(ctx, acceptVolatile);
   for (const target of targets) {
     if (target.work === "raw" || target.work === "volume") await checkRaw(look, target);
     else if (target.work === "raw difference") await checkRawDifference(look, target);

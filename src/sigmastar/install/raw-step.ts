@@ -4,7 +4,16 @@ import { OtaError } from "../../core/errors.ts";
 import type { ByteStream, OpenFile } from "../../core/ports.ts";
 import { streamRange } from "../../core/streams.ts";
 import type { Context } from "./context.ts";
-import { contentDigest, holds, knownDifference, report, sameContent, saveState, wrongBase, copyStream } from "./context.ts";
+import {
+  contentDigest,
+  holds,
+  knownDifference,
+  report,
+  sameContent,
+  saveState,
+  wrongBase,
+  copyStream,
+} from "./context.ts";
 import type { ContentDigest } from "./device-state.ts";
 import { pieceCount, pieceDigest, pieceLength, PIECE, sha256 } from "./package-source.ts";
 import { joinPath } from "./paths.ts";
@@ -117,7 +126,8 @@ function completedName(ctx: Context, target: Target): string {
  */
 export async function runRawDifference(ctx: Context, target: Target): Promise<void> {
   const where = differenceName(target);
-  if (ctx.scratch === undefined) throw new OtaError("SIGMASTAR_TEMPORARY_NEEDED", { what: "no folder for differences", where });
+  if (ctx.scratch === undefined)
+    throw new OtaError("SIGMASTAR_TEMPORARY_NEEDED", { what: "no folder for differences", where });
   const { files, folder } = ctx.scratch;
   const path = joinPath(folder, completedName(ctx, target));
   const note = ctx.state.step;
@@ -142,7 +152,7 @@ export async function runRawDifference(ctx: Context, target: Target): Promise<vo
   try {
     await writeContent(raw, streamRange(completed, 0, result.size), {
       skipEqual: begun !== undefined,
-      onBytes: (n) => report(ctx, "update", target, n, (result as ContentDigest).size),
+      onBytes: (n) => report(ctx, "update", target, n, result.size),
     });
     if (!(await holds(ctx, raw, result))) throw readBackError(where, 0);
   } finally {
@@ -206,7 +216,10 @@ async function completeRaw(
     });
     await files.syncFolder(folder);
     if (known.result !== undefined && !sameContent(result, known.result)) {
-      throw new OtaError("SIGMASTAR_RESULT_WRONG", { what: "the difference does not give the promised content", where });
+      throw new OtaError("SIGMASTAR_RESULT_WRONG", {
+        what: "the difference does not give the promised content",
+        where,
+      });
     }
     return { base, result };
   } finally {

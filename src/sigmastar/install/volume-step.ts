@@ -118,7 +118,12 @@ async function otherName(ctx: Context, note: VolumeNote): Promise<string> {
   return info?.name === note.second ? note.name : note.second;
 }
 
-async function throughSecond(ctx: Context, target: Target, note: VolumeNote, second: string | undefined): Promise<void> {
+async function throughSecond(
+  ctx: Context,
+  target: Target,
+  note: VolumeNote,
+  second: string | undefined,
+): Promise<void> {
   if (note.stage === "filling" && second !== undefined) {
     await fill(ctx, target, second);
     note = { ...note, stage: "ready" };

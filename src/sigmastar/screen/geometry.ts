@@ -43,7 +43,11 @@ const div = (a: number, b: number): number => Math.trunc(a / b);
  * What is drawn for a state, in drawing order: bar backgrounds and bars (main, then sub), main text, sub text. The oldest
  * front end (`one-bar`) has one bar, higher up on a white ground, with a white sub text above it.
  */
-export function screenItems(shape: LayerShape, progress: VendorProgress, style: ScreenStyle = "two-bars"): (Bar | Caption)[] {
+export function screenItems(
+  shape: LayerShape,
+  progress: VendorProgress,
+  style: ScreenStyle = "two-bars",
+): (Bar | Caption)[] {
   const { width: W, height: H, fontWidth, fontHeight } = shape;
   const full = div(W * 618, 1000);
   const x = div(W - full, 2);
