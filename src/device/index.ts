@@ -8,6 +8,11 @@ import type { SimulatedDevice, SimulatedSpec } from "./simulated/index.ts";
 export { nodeCodecs } from "./codecs.ts";
 export { nodeDigests } from "./digests.ts";
 export { openFileReader } from "./file-reader.ts";
+export { openJournal } from "./journal.ts";
+export type { Journal } from "./journal.ts";
+export { lockDevice } from "./lock.ts";
+export type { Lock, LockOwner, Processes } from "./lock.ts";
+export { acquireLock } from "./processes.ts";
 export * from "./simulated/index.ts";
 
 /**

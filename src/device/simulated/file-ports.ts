@@ -216,7 +216,8 @@ export function simulatedFiles(machine: Machine, areas: () => readonly FileArea[
       const source = files.existing(from);
       const target = files.writable(to);
       files.writable(from);
-      if (source.area !== target.area) fail("DEVICE_OTHER_FILE_SYSTEM", "lies on another file system", to);
+      if (source.area.medium !== target.area.medium)
+        fail("DEVICE_OTHER_FILE_SYSTEM", "lies on another file system", to);
       if (source.inode.kind === "folder" && target.path !== source.path && isInside(target.path, source.path)) {
         fail("DEVICE_WRONG_KIND", "a folder cannot move into itself", to);
       }
@@ -259,7 +260,8 @@ export function simulatedFiles(machine: Machine, areas: () => readonly FileArea[
       refuseLink(source.inode, existing);
       if (source.inode.kind !== "file") fail("DEVICE_NOT_FILE", "is no regular file", existing);
       if (place.ino !== undefined) fail("DEVICE_EXISTS", "exists already", path);
-      if (source.area !== place.area) fail("DEVICE_OTHER_FILE_SYSTEM", "lies on another file system", path);
+      if (source.area.medium !== place.area.medium)
+        fail("DEVICE_OTHER_FILE_SYSTEM", "lies on another file system", path);
       files.names(place, source.ino);
     },
     async setAttributes(path, attributes) {

@@ -1,0 +1,36 @@
+/** Who lives on this machine, for locks. */
+import { readFile } from "node:fs/promises";
+import { hostname } from "node:os";
+import { lockDevice } from "./lock.ts";
+import type { Lock, Processes } from "./lock.ts";
+import type { Device } from "../core/index.ts";
+import { systemCode } from "./system-errors.ts";
+
+/** Field 22 of /proc/PID/stat: when the process began, in ticks since boot. The name before it may hold anything. */
+async function startTicks(pid: number): Promise<string | undefined> {
+  const stat = await readFile(`/proc/${pid}/stat`, "latin1").catch(() => undefined);
+  return stat?.slice(stat.lastIndexOf(")") + 2).split(" ")[19];
+}
+
+function lives(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (e) {
+    return systemCode(e) === "EPERM";
+  }
+}
+
+/** {@link Processes} of the running system. Without /proc only the number tells processes apart. */
+export const nodeProcesses: Processes = {
+  pid: process.pid,
+  host: hostname(),
+  async started(pid) {
+    return (await startTicks(pid)) ?? (lives(pid) ? "lives" : undefined);
+  },
+};
+
+/** {@link lockDevice} with the processes of this machine. @throws OtaError DEVICE_LOCKED, DEVICE_IO */
+export async function acquireLock(device: Device, command: string): Promise<Lock> {
+  return lockDevice(device, command, nodeProcesses);
+}
