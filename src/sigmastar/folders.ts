@@ -205,8 +205,7 @@ export async function* folderRecords(
         destinationSize: source.size,
         mode: source.mode,
         payload: source,
-        // With patches, every name of the new folder gets the suffix, whole files too (section 3.4).
-        sourceName: options.diff ? `${sourceNameOf(newPath)}.diff` : sourceNameOf(newPath),
+        sourceName: sourceNameOf(newPath),
       };
     } finally {
       await source.close();

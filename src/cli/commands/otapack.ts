@@ -299,7 +299,7 @@ async function append(options: Options, generation: Generation, io: Io): Promise
   const style = options.text("progress");
   const progress = paintProgress(io, style === undefined && !io.errIsTerminal ? "none" : parseProgressStyle(style));
   const profile = options.has("vendor-compatible") ? "vendor" : "safe";
-  const patches = lazyPatchMaker();
+  const patches = lazyPatchMaker(io.signal);
   const path = pathIn(io, options.text("append") as string);
   const file = await openPackageFile(path);
   try {
