@@ -1,4 +1,17 @@
 /** Codes raised by `android/`: exit class and one-line meaning. */
 export const ANDROID_CODES = {
   KEYS_UNREADABLE: ["trust", "a key file is damaged or holds keys that no recovery takes"],
+  // The package maker.
+  ANDROID_TARGET_FILES: ["format", "target files lack something or hold a text that cannot be read"],
+  ANDROID_BOOT_IMAGE: ["format", "a boot image cannot be built or read"],
+  ANDROID_SPARSE: ["format", "a sparse image is damaged"],
+  ANDROID_IMAGE_TOO_LARGE: ["mismatch", "an image does not fit its partition"],
+  ANDROID_NO_METADATA: ["format", "a packaged file has no owner and mode in META/filesystem_config.txt"],
+  ANDROID_NOT_POSSIBLE: ["mismatch", "the builds do not allow the package that was asked for"],
+  ANDROID_SCRIPT: ["format", "the updater script, or a text added to it, is not valid edify"],
+  ANDROID_EXTENSION: ["usage", "a device extension cannot be used"],
+  // Signing.
+  ANDROID_KEY: ["trust", "a signing key or certificate is missing, damaged or of the wrong kind"],
+  ANDROID_SIGNER: ["trust", "the external signing command failed or gave a wrong signature"],
+  ANDROID_ALREADY_SIGNED: ["usage", "the package carries a comment already and cannot be signed again"],
 } as const;
