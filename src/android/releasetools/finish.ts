@@ -1,0 +1,31 @@
+/** The last three entries of every package: script, program, metadata. */
+import { OtaError } from "../../core/errors.ts";
+import { compareBytes } from "../../core/bytes.ts";
+import { encodeText } from "../../core/text.ts";
+import type { TargetFiles } from "../target-files/target-files.ts";
+import { archiveEntry, modeAttributes, type PackagePlan } from "./package-plan.ts";
+import type { Script } from "./script.ts";
+
+export const SCRIPT_NAME = "META-INF/com/google/android/updater-script";
+export const BINARY_NAME = "META-INF/com/google/android/update-binary";
+export const METADATA_NAME = "META-INF/com/android/metadata";
+
+/** `key=value` lines, sorted by key. */
+export function metadataText(metadata: ReadonlyMap<string, string>): string {
+  return [...metadata]
+    .map(([k, v]) => [encodeText(k), `${k}=${v}\n`] as const)
+    .sort(([a], [b]) => compareBytes(a, b))
+    .map(([, line]) => line)
+    .join("");
+}
+
+/** The updater goes into the package as `update-binary`. @throws OtaError ANDROID_TARGET_FILES when the build has none */
+export function addScript(plan: PackagePlan, script: Script, target: TargetFiles): void {
+  plan.addText(SCRIPT_NAME, script.text());
+  const updater = target.zip.get("OTA/bin/updater");
+  if (updater === undefined) {
+    throw new OtaError("ANDROID_TARGET_FILES", { what: "the target files lack an entry", where: "OTA/bin/updater" });
+  }
+  const entry = archiveEntry(target.zip, updater, BINARY_NAME, false);
+  plan.add({ ...entry, input: { ...entry.input, externalAttributes: modeAttributes(0o755) } });
+}
