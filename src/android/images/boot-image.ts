@@ -86,7 +86,8 @@ export function buildBootImage(input: BootImageInput, digests: Digests): Uint8Ar
     ramdiskSize: ramdisk.length,
     ramdiskAddress: address(input.ramdiskOffset ?? 0x01000000),
     secondSize: second.length,
-    secondAddress: address(input.secondOffset ?? 0x00f00000),
+    // No second stage, no address: so the reference images have it.
+    secondAddress: second.length === 0 ? 0 : address(input.secondOffset ?? 0x00f00000),
     tagsAddress: address(input.tagsOffset ?? 0x100),
     pageSize,
     headerVersion: 0,

@@ -1,0 +1,8 @@
+/** Making packages from target files. */
+export * from "./extension.ts";
+export { makeFull } from "./full.ts";
+export { makeIncremental } from "./incremental.ts";
+export type { MadePackage, MakeOptions } from "./options.ts";
+export type { PackagePlan, PlannedEntry } from "./package-plan.ts";
+export type { PatchMaker } from "./patches.ts";
+export type { Script } from "./script.ts";
