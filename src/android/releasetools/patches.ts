@@ -70,7 +70,6 @@ export async function makePatches(
   const waiting = [...pairs.entries()].sort(([i, a], [k, b]) => weight(b) - weight(a) || i - k);
   const totalBytes = pairs.reduce((sum, p) => sum + p.target.size, 0);
   let doneBytes = 0;
-  let finished = 0;
   let held = 0;
   let running = 0;
   let failure: unknown;
@@ -84,7 +83,6 @@ export async function makePatches(
     if (patch === undefined && options.fallback) patch = await options.maker.bsdiff(source, target);
     patches[index] = patch;
     doneBytes += target.length;
-    finished++;
     const percent = target.length === 0 ? 100 : ((patch?.length ?? target.length) * 100) / target.length;
     options.progress.note(
       "info",
@@ -92,14 +90,7 @@ export async function makePatches(
         ? `no patch: ${pair.target.name}`
         : `${String(patch.length).padStart(8)} / ${String(target.length).padStart(8)} bytes (${percent.toFixed(2).padStart(6)}%) ${pair.target.name}`,
     );
-    options.progress.progress({
-      phase: "patch",
-      item: pair.target.name,
-      index: finished,
-      count: pairs.length,
-      doneBytes,
-      totalBytes,
-    });
+    options.progress.progress({ phase: "patch", doneBytes, totalBytes });
   }
 
   await new Promise<void>((resolve) => {

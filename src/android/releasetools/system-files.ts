@@ -37,13 +37,13 @@ export async function loadSystemFiles(target: TargetFiles, phase: string, option
   const totalBytes = sorted.reduce((sum, s) => sum + s.entry.size, 0);
   const files = new Map<string, SystemFile>();
   let doneBytes = 0;
-  for (const [i, { name, entry }] of sorted.entries()) {
+  for (const { name, entry } of sorted) {
     checkCancel(options.cancel);
     const digest = options.digests.create("sha1");
     for await (const chunk of target.zip.stream(entry)) digest.update(chunk);
     files.set(name, { name, zip: target.zip, entry, size: entry.size, sha1: toHex(digest.digest()) });
     doneBytes += entry.size;
-    options.progress.progress({ phase, item: name, index: i + 1, count: sorted.length, doneBytes, totalBytes });
+    options.progress.progress({ phase, doneBytes, totalBytes });
   }
   return files;
 }

@@ -1,5 +1,11 @@
 /** Target files: what a build leaves behind. */
-export { BOOT_HEADER, buildBootImage, readBootImage, type BootHeader, type BootImageInput } from "../images/boot-image.ts";
+export {
+  BOOT_HEADER,
+  buildBootImage,
+  readBootImage,
+  type BootHeader,
+  type BootImageInput,
+} from "../images/boot-image.ts";
 export type { FileMetadata } from "./filesystem-config.ts";
 export { parseFstab, type Fstab, type FstabEntry } from "./fstab.ts";
 export type { MiscInfo } from "./misc-info.ts";
