@@ -121,8 +121,10 @@ export interface FileAttributes {
   readonly gid?: number;
   readonly mode?: number;
   readonly selinuxLabel?: string;
-  /** Linux capability bits of `security.capability`. */
+  /** Linux capability bits of `security.capability`; 0n takes the attribute away. */
   readonly capabilities?: bigint;
+  /** Time of the last change, ms since 1970. */
+  readonly mtimeMs?: number;
 }
 
 /**
@@ -219,6 +221,11 @@ export interface Mounts {
   list(): Promise<readonly MountInfo[]>;
   mount(node: string, at: string, options: { fsType: string; flags?: string }): Promise<void>;
   unmount(at: string): Promise<void>;
+  /**
+   * Makes an empty file system on a node that is not mounted. `sizeBytes`: its size when it is not the whole node. A mount
+   * that is a folder is emptied. Absent: this device makes no file systems.
+   */
+  format?(node: string, options: { readonly fsType: string; readonly sizeBytes?: number }): Promise<void>;
 }
 
 export interface Clock {

@@ -46,12 +46,14 @@ function newInode(birth: Omit<Birth, "ino">): Inode {
   };
 }
 
-function setAttributes(inode: Inode, { uid, gid, mode, selinuxLabel, capabilities }: FileAttributes): void {
+function setAttributes(inode: Inode, attributes: FileAttributes): void {
+  const { uid, gid, mode, selinuxLabel, capabilities, mtimeMs } = attributes;
   if (uid !== undefined) inode.uid = uid;
   if (gid !== undefined) inode.gid = gid;
   if (mode !== undefined && inode.kind !== "link") inode.mode = mode;
   if (selinuxLabel !== undefined) inode.selinuxLabel = selinuxLabel;
-  if (capabilities !== undefined) inode.capabilities = capabilities;
+  if (capabilities !== undefined) inode.capabilities = capabilities === 0n ? undefined : capabilities;
+  if (mtimeMs !== undefined) inode.mtimeMs = mtimeMs;
 }
 
 const blocks = (inode: Inode | undefined): number =>

@@ -244,6 +244,7 @@ class Life implements SimulatedDevice {
       },
       mount: async (node: string, at: string) => this.#mount(node, normalPath(at)),
       unmount: async (at: string) => this.#unmount(normalPath(at)),
+      format: async (node: string) => this.#format(node),
     };
   }
 
@@ -264,6 +265,25 @@ class Life implements SimulatedDevice {
       throw new OtaError("DEVICE_NOT_FOUND", { what: "no folder to mount at", where: at });
     }
     this.#mounted.push({ at, medium: fs.medium, readOnly: fs.readOnly ?? false });
+  }
+
+  async #format(node: string): Promise<void> {
+    this.#machine.check();
+    const fs = this.#plan.fileSystems.find((known) => known.node === node);
+    if (fs === undefined) throw new OtaError("DEVICE_NOT_FOUND", { what: "nothing to format", where: node });
+    if (this.#mounted.some(({ medium }) => medium === fs.medium)) {
+      throw new OtaError("DEVICE_BUSY", { what: "is mounted", where: node });
+    }
+    const { medium } = fs;
+    const content = this.#machine.world.media[medium] as FileSystemMedium;
+    const { root } = content;
+    const names = [...(content.inode(root)?.entries.keys() ?? [])];
+    // One write a name: a cut in the middle leaves a half-emptied file system, as a real one leaves a damaged one.
+    for (const name of names) {
+      const changes = [{ folder: root, name, ino: undefined }];
+      this.#machine.perform({ kind: "names", medium, where: node, changes });
+    }
+    this.#machine.perform({ kind: "sync-folder", medium, where: node, ino: root });
   }
 
   async #unmount(at: string): Promise<void> {
