@@ -5,6 +5,7 @@ export default defineConfig({
     projects: [
       { test: { name: "unit", include: ["src/**/*.test.ts", "test/e2e/**/*.test.ts"], testTimeout: 60_000 } },
       { test: { name: "interop", include: ["test/interop/**/*.test.ts"], testTimeout: 300_000 } },
+      { test: { name: "lab", include: ["test/lab/**/*.test.ts"], testTimeout: 600_000, fileParallelism: false } },
       { test: { name: "long", include: ["test/long/**/*.test.ts"], testTimeout: 3_600_000 } },
     ],
   },
