@@ -11,3 +11,4 @@ export * from "./read.ts";
 export * from "./records.ts";
 export * from "./image-ota.ts";
 export * from "./partition-config.ts";
+export * from "./inspect.ts";

@@ -92,7 +92,7 @@ export async function* singleRecord(
   const opt = SINGLE_OPERATIONS[options.operation];
   const destination = options.destination ?? "";
   if (destination === "") {
-    throw new OtaError("SIGMASTAR_DESTINATION_MISSING", {
+    throw new OtaError("SIGMASTAR_NO_DESTINATION", {
       what: "the destination is missing",
       where: `--${options.operation}`,
       expected: "-d PATH",

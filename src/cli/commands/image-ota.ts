@@ -1,16 +1,15 @@
 /** `image-ota`: the dialogue of the vendor tree's `make image-ota`, from a partition configuration to `SStarOta.bin.gz`. */
 import { readFileSync, statSync } from "node:fs";
-import { chmod, open, readFile, rename, rm } from "node:fs/promises";
+import { chmod, readFile, rm } from "node:fs/promises";
 import { dirname, isAbsolute, join } from "node:path";
 import type { Command } from "commander";
 import { formatBytes } from "../../core/progress.ts";
 import { OtaError } from "../../core/errors.ts";
-import { streamRange } from "../../core/streams.ts";
 import { decodeText } from "../../core/text.ts";
-import { nodeCodecs, openFileReader } from "../../device/index.ts";
 import { readPartitionConfig, runImageOta, type FlowOptions, type Generation } from "../../sigmastar/index.ts";
 import { nodePackFiles, replaceFile } from "../../sigmastar/pack-files.node.ts";
 import { newCommand } from "../command.ts";
+import { gzipFile } from "../gzip-file.ts";
 import type { Io } from "../io.ts";
 import { lineReader } from "../line-reader.ts";
 import { defaultGeneration, otapackMain, parseGeneration, pathIn } from "./otapack.ts";
@@ -89,32 +88,6 @@ async function readConfig(io: Io, values: Values) {
   return readPartitionConfig(decodeText(bytes), values.config, ports);
 }
 
-/** Compresses reproducibly: no name, no time. The target appears whole or not at all. */
-async function gzipFile(from: string, to: string, io: Io): Promise<number> {
-  const beside = `${to}.${process.pid}.tmp`;
-  const source = await openFileReader(from);
-  try {
-    const out = await open(beside, "wx", 0o666);
-    let size = 0;
-    try {
-      for await (const chunk of nodeCodecs.gzip(streamRange(source), 6)) {
-        if (io.signal.aborted) throw new OtaError("CANCELLED", "stopped by the user");
-        await out.writeFile(chunk);
-        size += chunk.length;
-      }
-    } finally {
-      await out.close();
-    }
-    await rename(beside, to);
-    return size;
-  } catch (e) {
-    await rm(beside, { force: true });
-    throw e;
-  } finally {
-    await source.close();
-  }
-}
-
 async function runFlow(values: Values, io: Io): Promise<void> {
   const generation: Generation =
     values.generation === undefined ? defaultGeneration(io) : parseGeneration(values.generation, "--generation");
@@ -183,7 +156,7 @@ async function runFlow(values: Values, io: Io): Promise<void> {
     }
   }
   lines.close();
-  const size = await gzipFile(pathIn(io, plain), pathIn(io, packed), io);
+  const size = await gzipFile(pathIn(io, plain), pathIn(io, packed), io.signal);
   await rm(pathIn(io, plain));
   io.out(`${packed}: ${formatBytes(size)}\n`);
 }

@@ -249,7 +249,17 @@ async function create(options: Options, generation: Generation, io: Io): Promise
 
 const FOLDER_OPERATIONS = ["dir-update", "dir-update-diff"];
 
-function records(ports: RecordPorts, options: Options, generation: Generation): AsyncGenerator<RecordSpec, void, void> {
+/** What `otaforge pack sigmastar` does otherwise than the vendor's program. */
+export interface PackHabits {
+  /** Whether folder operations take names beginning with a dot. */
+  readonly dotFiles: boolean;
+}
+
+function records(
+  ports: RecordPorts,
+  options: Options,
+  { generation, dotFiles }: PackHabits & { readonly generation: Generation },
+): AsyncGenerator<RecordSpec, void, void> {
   const most = FORMATS[generation].maxSize;
   const optional = <K extends string>(key: K, text: string | undefined): { [k in K]?: string } =>
     text === undefined ? {} : ({ [key]: text } as { [k in K]: string });
@@ -273,7 +283,7 @@ function records(ports: RecordPorts, options: Options, generation: Generation): 
       oldFolder,
       newFolder,
       diff: folder === "dir-update-diff",
-      dotFiles: false,
+      dotFiles,
     });
   }
   const operation = options.lastOf(Object.keys(SINGLE_OPERATIONS)) as SingleOperation | undefined;
@@ -295,7 +305,12 @@ function records(ports: RecordPorts, options: Options, generation: Generation): 
   });
 }
 
-async function append(options: Options, generation: Generation, io: Io): Promise<number> {
+async function append(
+  options: Options,
+  habits: PackHabits & { readonly generation: Generation },
+  io: Io,
+): Promise<number> {
+  const { generation } = habits;
   const style = options.text("progress");
   const progress = paintProgress(io, style === undefined && !io.errIsTerminal ? "none" : parseProgressStyle(style));
   const profile = options.has("vendor-compatible") ? "vendor" : "safe";
@@ -304,7 +319,7 @@ async function append(options: Options, generation: Generation, io: Io): Promise
   const file = await openPackageFile(path);
   try {
     const ports: RecordPorts = { files: packFilesIn(io), patches, progress, cancel: io.signal, profile };
-    const specs = records(ports, options, generation);
+    const specs = records(ports, options, habits);
     const result = await appendRecords(file, specs, {
       digests: nodeDigests,
       generation,
@@ -349,7 +364,12 @@ async function listLayout(options: Options, io: Io): Promise<number> {
 }
 
 /** The command `otapack`. */
-export async function otapackMain(argv: readonly string[], io: Io): Promise<number> {
+export function otapackMain(argv: readonly string[], io: Io): Promise<number> {
+  return packWith({ dotFiles: false }, argv, io);
+}
+
+/** The vendor's command line, with habits of our own. */
+export async function packWith(habits: PackHabits, argv: readonly string[], io: Io): Promise<number> {
   let parsed: { options: Options; generation: Generation };
   try {
     parsed = await readArguments(argv, io);
@@ -371,6 +391,6 @@ export async function otapackMain(argv: readonly string[], io: Io): Promise<numb
     });
   }
   if (modes[0] === "create") return create(options, generation, io);
-  if (modes[0] === "append") return append(options, generation, io);
+  if (modes[0] === "append") return append(options, { ...habits, generation }, io);
   return listLayout(options, io);
 }
