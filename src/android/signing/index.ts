@@ -1,0 +1,5 @@
+/** Whole-file signatures. Signers over files and commands are in `keys.node.ts`. */
+export { certificateFacts, encodeSignatureBlock } from "./cms.ts";
+export { encodeSignatureComment } from "./comment.ts";
+export * from "./sign-package.ts";
+export type { PackageSigner } from "./signer.ts";

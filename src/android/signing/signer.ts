@@ -1,0 +1,16 @@
+/** Who signs: a port. `keys.node.ts` has signers over key files and over a command of the user's own. */
+import type { ByteStream } from "../../core/ports.ts";
+
+export type SignatureHash = "sha1" | "sha256";
+
+export interface PackageSigner {
+  /** X.509 certificate, DER. */
+  readonly certificate: Uint8Array;
+  /** The certificate as it goes into the package (META-INF/com/android/otacert): the PEM file byte for byte. */
+  readonly otacert: Uint8Array;
+  readonly keyType: "rsa" | "ec";
+  /** Follows the certificate's own signature: recovery takes it from there. */
+  readonly hash: SignatureHash;
+  /** RSA PKCS#1 v1.5 block, or an ECDSA signature as DER. @throws OtaError ANDROID_SIGNER */
+  sign(message: ByteStream): Promise<Uint8Array>;
+}
