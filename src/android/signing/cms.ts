@@ -13,6 +13,7 @@ const OID = Object.freeze({
   sha1: "1.3.14.3.2.26",
   sha256: "2.16.840.1.101.3.4.2.1",
   rsa: "1.2.840.113549.1.1.1",
+  rsaSha256: "1.2.840.113549.1.1.11",
   ecdsaSha256: "1.2.840.10045.4.3.2",
   ecdsaSha1: "1.2.840.10045.4.1",
 });
@@ -92,16 +93,17 @@ function algorithm(value: string, withNull = true): asn1.Sequence {
 /** The DER block around a signature value. */
 export function encodeSignatureBlock(signer: Omit<PackageSigner, "sign">, signature: Uint8Array): Uint8Array {
   const { whole, issuer, serial } = parse(signer.certificate);
-  const digest = signer.hash === "sha1" ? OID.sha1 : OID.sha256;
+  // SHA-1 has its historical NULL, SHA-256 has no parameters (RFC 5754 section 2).
+  const digest = (): asn1.Sequence => (signer.hash === "sha1" ? algorithm(OID.sha1) : algorithm(OID.sha256, false));
   const signatureAlgorithm =
     signer.keyType === "rsa"
-      ? algorithm(OID.rsa)
+      ? algorithm(signer.hash === "sha1" ? OID.rsa : OID.rsaSha256)
       : algorithm(signer.hash === "sha1" ? OID.ecdsaSha1 : OID.ecdsaSha256, false);
   const signerInfo = new asn1.Sequence({
     value: [
       new asn1.Integer({ value: 1 }),
       new asn1.Sequence({ value: [issuer, serial] }),
-      algorithm(digest),
+      digest(),
       signatureAlgorithm,
       new asn1.OctetString({ valueHex: signature }),
     ],
@@ -109,7 +111,7 @@ export function encodeSignatureBlock(signer: Omit<PackageSigner, "sign">, signat
   const signedData = new asn1.Sequence({
     value: [
       new asn1.Integer({ value: 1 }),
-      new asn1.Set({ value: [algorithm(digest)] }),
+      new asn1.Set({ value: [digest()] }),
       new asn1.Sequence({ value: [oid(OID.data)] }),
       new asn1.Constructed({ idBlock: { tagClass: 3, tagNumber: 0 }, value: [whole] }),
       new asn1.Set({ value: [signerInfo] }),

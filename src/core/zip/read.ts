@@ -278,7 +278,9 @@ export async function openZip(reader: RandomReader, options: ZipReadOptions): Pr
       // Allocated as data arrives: a lying size costs nothing.
       const parts: Uint8Array[] = [];
       for await (const chunk of stream(entry)) parts.push(chunk);
-      if (parts.length === 1) return parts[0] as Uint8Array;
+      const [only] = parts;
+      // A plain array, also where a codec hands out a subclass of it.
+      if (only !== undefined && parts.length === 1) return new Uint8Array(only.buffer, only.byteOffset, only.length);
       const out = new Uint8Array(entry.size);
       let at = 0;
       for (const part of parts) {
