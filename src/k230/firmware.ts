@@ -20,8 +20,8 @@ import { verifySm2 } from "./sm2.ts";
 
 /** The primitives firmware needs; `firmware.node.ts` has Node's. All take and give whole arrays. */
 export interface FirmwareCrypto {
-  sha256(...parts: readonly Uint8Array[]): Uint8Array;
-  sm3(...parts: readonly Uint8Array[]): Uint8Array;
+  readonly sha256: (...parts: readonly Uint8Array[]) => Uint8Array;
+  readonly sm3: (...parts: readonly Uint8Array[]) => Uint8Array;
   /** RSA PKCS#1 v1.5 with SHA-256. `modulus` big-endian, 256 bytes. */
   rsaVerify(key: { modulus: Uint8Array; exponent: number }, message: Uint8Array, signature: Uint8Array): boolean;
   /** AES-256-GCM without associated data; undefined when the tag does not fit. */
@@ -247,8 +247,9 @@ function openType1(
   const wrongKey = checkKey(hash, trust.sm2KeyHash, unchecked);
   if (wrongKey !== undefined) return { problem: wrongKey, keyHash, unchecked };
   const id = sm2.id.subarray(0, sm2.idLength);
-  const sm3 = (...parts: readonly Uint8Array[]): Uint8Array => crypto.sm3(...parts);
-  const fits = [VENDOR_ID_BITS, 8 * sm2.idLength].some((idBits) => verifySm2({ ...sm2, id, idBits }, [payload], sm3));
+  const fits = [VENDOR_ID_BITS, 8 * sm2.idLength].some((idBits) =>
+    verifySm2({ ...sm2, id, idBits }, [payload], crypto.sm3),
+  );
   if (!fits) return { problem: untrusted("SM2 signature of the firmware does not fit"), keyHash, unchecked };
   if (trust.sm4Key === undefined) {
     unchecked.push("the content and its version: no SM4 key was given");

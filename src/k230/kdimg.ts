@@ -5,7 +5,7 @@
  * readers accept more than an installer may. Not handled: the early "V0" header without a version field, which cannot be told
  * apart safely and fails the CRC checks.
  */
-import { hexOffset, toHex, writeU32 } from "../core/bytes.ts";
+import { concatBytes, hexOffset, toHex, writeU32 } from "../core/bytes.ts";
 import { crc32 } from "../core/checksums.ts";
 import { OtaError } from "../core/errors.ts";
 import { printable } from "../core/text.ts";
@@ -51,7 +51,8 @@ export interface Kdimg {
 type Crc = (bytes: Uint8Array) => number;
 
 function headerCrc(bytes: Uint8Array, crc: Crc): number {
-  const copy = bytes.slice(0, KDIMG_HEADER_SIZE);
+  // Not slice(): that of Node's Buffer is a view, and zeroing the field would damage the caller's bytes.
+  const copy = concatBytes(bytes.subarray(0, KDIMG_HEADER_SIZE));
   copy.fill(0, 4, 8);
   return crc(copy);
 }
@@ -328,3 +329,6 @@ export function describeFlag(flag: bigint): { kind: number; pageSize: number; sp
 
 /** Kind of a part that carries NAND pages with their spare bytes. */
 export const FLAG_KIND_OOB = 0x400;
+
+/** Largest part table the kernel driver finds memory for, bytes; a count beyond it fails there as well. */
+export const KDIMG_VENDOR_TABLE_LIMIT = 64 * 1024 * 1024;

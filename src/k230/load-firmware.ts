@@ -172,7 +172,7 @@ function gunzips(bytes: Uint8Array, limit: number): boolean {
   let total = 0;
   let ended = false;
   inflate.onData = (chunk) => void (total += chunk instanceof ArrayBuffer ? chunk.byteLength : chunk.length);
-  inflate.onEnd = (status) => void (ended = (status as number) === 0);
+  inflate.onEnd = (status) => void (ended = status === 0);
   const step = 1 << 16;
   for (let at = start; at < bytes.length && !ended && total <= limit; at += step) {
     if (!inflate.push(bytes.subarray(at, at + step), at + step >= bytes.length)) break;

@@ -1,5 +1,5 @@
 /** The version blocks in `ota_meta` that decide which slot boots (specification section 3). */
-import { writeU32 } from "../core/bytes.ts";
+import { concatBytes, writeU32 } from "../core/bytes.ts";
 import { crc32 } from "../core/checksums.ts";
 import { META_BLOCK, META_MAGIC, SECTOR_SIZE } from "./layouts.ts";
 import type { TocEntry } from "./toc.ts";
@@ -41,7 +41,8 @@ export function decodeMetaBlock(bytes: Uint8Array): MetaBlock {
   if (bytes.length < SECTOR_SIZE) return NO_BLOCK;
   const { magic, version, crc } = META_BLOCK.decode(bytes);
   if (magic !== META_MAGIC) return NO_BLOCK;
-  const copy = bytes.slice(0, SECTOR_SIZE);
+  // Not slice(): that of Node's Buffer is a view.
+  const copy = concatBytes(bytes.subarray(0, SECTOR_SIZE));
   copy.fill(0, 8, 12);
   return crc32(copy) === crc ? { valid: true, version } : { valid: false, version: 0, fault: "crc" };
 }

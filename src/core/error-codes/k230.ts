@@ -39,7 +39,7 @@ export const K230_CODES = {
   K230_META_GEOMETRY: ["mismatch", "the version blocks of ota_meta are unaligned or overlap"],
   K230_VERSION_EXHAUSTED: ["mismatch", "the version counter has reached its end"],
   K230_REBOOT_REQUIRED: ["mismatch", "the slot of an earlier update has not been started yet"],
-  K230_SLOT_IN_USE: ["mismatch", "the slot to write is the one that runs"],
+  K230_TRIAL_RUNNING: ["mismatch", "the running system is on trial and must be confirmed or rolled back first"],
   K230_WRONG_BOARD: ["mismatch", "the image is made for another board or chip"],
   K230_MEDIUM: ["mismatch", "the loader of this device does not read ota_meta on its medium"],
   K230_READ_BACK: ["device", "what was read back from the medium is not what was written"],

@@ -1,0 +1,202 @@
+/** A K230's medium as an updater sees it: layout, version blocks, which slot runs and which is to be written. */
+import { hexOffset } from "../core/bytes.ts";
+import { OtaError } from "../core/errors.ts";
+import { printable } from "../core/text.ts";
+import type { BlockTarget, Clock, Digests, FileStore, RandomReader } from "../core/ports.ts";
+import { readMetaAsLoader } from "./explain-boot.ts";
+import type { Medium } from "./explain-boot.ts";
+import { SECTOR_SIZE, TOC_OFFSET, TOC_SIZE } from "./layouts.ts";
+import { chooseSlot, metaOffsets } from "./ota-meta.ts";
+import type { MetaPair, Slot } from "./ota-meta.ts";
+import { findEntry, readToc } from "./toc.ts";
+import type { TocEntry } from "./toc.ts";
+
+/** Everything an update of a K230 touches. */
+export interface K230Card {
+  /** The whole medium. */
+  readonly target: BlockTarget;
+  readonly medium: Medium;
+  readonly digests: Digests;
+  readonly clock?: Pick<Clock, "nowMs" | "monotonicMs">;
+  /** Journals and trial counters; without it an interrupted update starts anew and there is no trial boot. */
+  readonly state?: FileStore;
+  /** Compared with the image's texts where both say something. */
+  readonly board?: string;
+  readonly chip?: string;
+  /** The slot that really runs, where the platform tells; otherwise the loader's choice. */
+  readonly running?: Slot;
+  /** Text that changes with every start; absent where every command is a new start. */
+  readonly bootId?: string;
+  /** The device's loader reads `ota_meta` on this medium, although the stock one does not. */
+  readonly readsMeta?: boolean;
+}
+
+export interface CardLayout {
+  readonly toc: readonly TocEntry[];
+  readonly meta: MetaPair;
+  /** Byte offsets of the version blocks. */
+  readonly metaAt: Readonly<Record<Slot, number>>;
+  /** The slot the loader would choose now. */
+  readonly choice: Slot;
+}
+
+interface Range {
+  readonly name: string;
+  readonly offset: number;
+  readonly size: number;
+}
+
+/** A partition an update writes. */
+export interface Target extends Range {
+  readonly part: "rtt" | "rtapp";
+}
+
+/** Whether the stock loader, or the one the description declares, obeys `ota_meta` on this medium. */
+export function loaderReadsMeta(card: Pick<K230Card, "medium" | "readsMeta">): boolean {
+  return card.readsMeta ?? (card.medium === "sdcard" || card.medium === "emmc");
+}
+
+/**
+ * Reads the table of contents and the version blocks and checks that they can carry an A/B update.
+ * @throws OtaError K230_MEDIUM, K230_NO_TOC, K230_NOT_AB, K230_NO_META, K230_META_GEOMETRY
+ */
+export async function readCardLayout(card: Pick<K230Card, "target" | "medium" | "readsMeta">): Promise<CardLayout> {
+  if (!loaderReadsMeta(card)) {
+    throw new OtaError("K230_MEDIUM", {
+      what: "the stock loader does not read ota_meta on this medium, so a new slot would never start",
+      where: card.medium,
+      hint: 'If your loader does, declare it: "loader": {"readsMetaOn": [...]} in the device description.',
+    });
+  }
+  const { target } = card;
+  const toc = await readToc(target);
+  if (toc.length === 0) {
+    throw new OtaError("K230_NO_TOC", {
+      what: "no table of contents on the medium",
+      where: `${target.path}, offset ${hexOffset(TOC_OFFSET)}`,
+    });
+  }
+  for (const name of ["rtt_a", "rtt_b"]) {
+    if (findEntry(toc, name) === undefined) {
+      throw new OtaError("K230_NOT_AB", {
+        what: `the table of contents has no ${name}`,
+        where: target.path,
+        found: toc.map((e) => printable(e.name)).join(", "),
+      });
+    }
+  }
+  const metaAt = checkMetaGeometry(target, toc);
+  const meta = await readMetaAsLoader(target, toc);
+  return { toc, meta, metaAt, choice: chooseSlot(meta) };
+}
+
+function checkMetaGeometry(target: BlockTarget, toc: readonly TocEntry[]): Readonly<Record<Slot, number>> {
+  const entry = findEntry(toc, "ota_meta");
+  const at = metaOffsets(toc);
+  if (entry === undefined || at === undefined) {
+    throw new OtaError("K230_NO_META", {
+      what: entry === undefined ? "the table of contents has no ota_meta" : "ota_meta has no offset or no size",
+      where: target.path,
+    });
+  }
+  const span = at.b - at.a;
+  const unit = target.erase === undefined ? SECTOR_SIZE : (target.eraseSize ?? SECTOR_SIZE);
+  const fits = at.a % unit === 0 && span % unit === 0 && span >= unit && at.b + SECTOR_SIZE <= target.size;
+  if (fits) return at;
+  throw new OtaError("K230_META_GEOMETRY", {
+    what: "version blocks must lie apart, each at a sector (or erase block) of its own, inside the medium",
+    where: `ota_meta at ${hexOffset(entry.offset)}`,
+    expected: `offset and half of the size in multiples of ${unit}`,
+    found: `blocks at ${hexOffset(at.a)} and ${hexOffset(at.b)}`,
+  });
+}
+
+/** The partitions for `parts` in `slot`. @throws OtaError K230_TARGET_MISSING, K230_TARGET_UNFIT, K230_TARGET_TOO_SMALL */
+export function findTargets(
+  layout: CardLayout,
+  slot: Slot,
+  parts: readonly { readonly name: "rtt" | "rtapp"; readonly contentSize: number }[],
+  medium: BlockTarget,
+): Target[] {
+  const targets = parts.map(({ name, contentSize }): Target => {
+    const entry = findEntry(layout.toc, `${name}_${slot}`);
+    if (entry === undefined) {
+      throw new OtaError("K230_TARGET_MISSING", {
+        what: `no partition ${name}_${slot} for part ${name}`,
+        where: medium.path,
+      });
+    }
+    checkTarget(entry, medium);
+    if (contentSize > entry.size) {
+      throw new OtaError("K230_TARGET_TOO_SMALL", {
+        what: `part ${name} is larger than its partition`,
+        where: entry.name,
+        expected: `at most ${entry.size} bytes`,
+        found: contentSize,
+      });
+    }
+    return { part: name, name: entry.name, offset: entry.offset, size: entry.size };
+  });
+  checkApart(layout, slot, targets);
+  return targets;
+}
+
+function unfit(name: string, what: string, more: { expected?: string; found?: string | number } = {}): OtaError {
+  return new OtaError("K230_TARGET_UNFIT", { what, where: name, ...more });
+}
+
+function checkTarget({ name, offset, size }: TocEntry, medium: BlockTarget): void {
+  if (size === 0) throw unfit(name, "partition has size 0 in the table of contents, so nothing bounds what is written");
+  const unit = medium.erase === undefined ? SECTOR_SIZE : (medium.eraseSize ?? SECTOR_SIZE);
+  if (offset % unit !== 0)
+    throw unfit(name, "partition is unaligned", { expected: `a multiple of ${unit}`, found: hexOffset(offset) });
+  if (offset + size > medium.size) {
+    throw unfit(name, "partition reaches past the end of the medium", {
+      expected: `at most ${hexOffset(medium.size)}`,
+      found: hexOffset(offset + size),
+    });
+  }
+}
+
+/** Targets must not touch each other, the other slot, the table of contents, ota_meta or the partition table. */
+function checkApart({ toc, metaAt }: CardLayout, slot: Slot, targets: readonly Target[]): void {
+  const others: Range[] = [
+    { name: "the master boot record", offset: 0, size: SECTOR_SIZE },
+    { name: "the table of contents", offset: TOC_OFFSET, size: TOC_SIZE },
+    { name: "ota_meta", offset: metaAt.a, size: metaAt.b + SECTOR_SIZE - metaAt.a },
+  ];
+  for (const name of ["rtt", "rtapp"]) {
+    const entry = findEntry(toc, `${name}_${slot === "a" ? "b" : "a"}`);
+    if (entry !== undefined) others.push(entry);
+  }
+  for (const [i, target] of targets.entries()) {
+    for (const other of [...others, ...targets.slice(0, i)]) {
+      if (target.offset < other.offset + other.size && other.offset < target.offset + target.size) {
+        throw unfit(target.name, `partition overlaps ${printable(other.name)}`, { found: hexOffset(target.offset) });
+      }
+    }
+  }
+}
+
+/** Reads ahead by one piece, so that reading and what is done with the bytes overlap. */
+export async function* readAhead(
+  reader: RandomReader,
+  offset: number,
+  length: number,
+  piece: number,
+): AsyncGenerator<Uint8Array> {
+  const end = offset + length;
+  const start = (at: number): Promise<Uint8Array> => {
+    const next = reader.read(at, Math.min(piece, end - at));
+    // A consumer that stops early never awaits it; its failure is then nobody's.
+    next.catch(() => undefined);
+    return next;
+  };
+  let pending = length > 0 ? start(offset) : undefined;
+  for (let at = offset; pending !== undefined;) {
+    const bytes: Uint8Array = await pending;
+    at += bytes.length;
+    pending = at < end ? start(at) : undefined;
+    yield bytes;
+  }
+}
