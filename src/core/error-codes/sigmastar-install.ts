@@ -1,7 +1,7 @@
 /** Codes raised by the SigmaStar installer: exit class and one-line meaning. */
 export const SIGMASTAR_INSTALL_CODES = {
   SIGMASTAR_PATH: ["format", "a destination is no absolute path, or leaves its folder with `..`"],
-  SIGMASTAR_DESTINATION_MISSING: ["format", "a record names no destination"],
+  SIGMASTAR_NO_DESTINATION: ["format", "a record names no destination"],
   SIGMASTAR_DECLARED_SIZE: ["format", "a payload is larger than the destination size its record declares"],
   SIGMASTAR_CHANGED: ["format", "the package was changed between check and use"],
   SIGMASTAR_TEMPORARY_NEEDED: ["usage", "the package holds differences and no folder was given for them (-t)"],

@@ -10,13 +10,14 @@ import type { Cancel, Device, ProgressSink } from "../../core/ports.ts";
 import { silentProgress } from "../../core/progress.ts";
 import { checkCancel } from "../../core/streams.ts";
 import { concatBytes } from "../../core/bytes.ts";
+import { openJournal } from "../../device/journal.ts";
 import type { Generation } from "../layout.ts";
 import { operationOf } from "../layout.ts";
 import { MAX_SCRIPT_BYTES } from "../read.ts";
 import { saveState, warn } from "./context.ts";
 import type { Context, Scratch } from "./context.ts";
 import { asInstallState, firstState } from "./device-state.ts";
-import type { InstallJournal, InstallState } from "./device-state.ts";
+import type { InstallState } from "./device-state.ts";
 import { removeTemporaries, runFiles } from "./file-step.ts";
 import { checkMounts } from "./mounts.ts";
 import { openPayloads, verifySource } from "./package-source.ts";
@@ -46,6 +47,8 @@ export interface InstallOptions {
   readonly requireSignature?: boolean;
   /** Give up what another package's interrupted update left half-written. */
   readonly abandon?: boolean;
+  /** Takes the device's lock; without it the caller sees to it that no second installer runs. @throws OtaError DEVICE_LOCKED */
+  readonly lock?: (device: Device) => Promise<{ release(): Promise<void> }>;
   readonly progress?: ProgressSink;
   readonly cancel?: Cancel;
 }
@@ -84,13 +87,6 @@ export interface InstallResult {
   readonly warnings: readonly string[];
 }
 
-/** The services around the ports: where the journal is kept and who may install. */
-export interface InstallServices {
-  openJournal(device: Device): Promise<InstallJournal>;
-  /** Takes the lock of the device; the returned function gives it back. @throws OtaError DEVICE_LOCKED */
-  lock(device: Device): Promise<() => Promise<void>>;
-}
-
 /** Most changes of one batch: its journal record stays small. */
 const MAX_BATCH = 256;
 
@@ -104,27 +100,26 @@ function isVerified(from: PackageSource | VerifiedPackage): from is VerifiedPack
 }
 
 /**
- * Installs a package.
+ * Installs a package, or finishes an interrupted installation of the same one.
  *
  * @param from - an open package, or one that `verifySource` has read (a rehearsal verifies once and installs often)
  * @throws OtaError of every class: `format` damaged package, `trust` unsigned where keys are required, `mismatch` wrong base,
  *   `device` targets and scripts, `interrupted` cancelled. Until the begin script has run nothing is written to any target.
  */
-export async function installPackage(
+export async function installSigmastar(
   device: Device,
   from: PackageSource | VerifiedPackage,
-  options: InstallOptions,
-  services: InstallServices,
+  options: InstallOptions = {},
 ): Promise<InstallResult> {
-  const unlock = await services.lock(device);
+  const lock = await options.lock?.(device);
   let cut = false;
   try {
-    return await installLocked(device, from, options, services);
+    return await installLocked(device, from, options);
   } catch (e) {
     cut = isPowerCut(e);
     throw e;
   } finally {
-    if (!cut) await unlock();
+    if (!cut) await lock?.release();
   }
 }
 
@@ -140,7 +135,6 @@ async function installLocked(
   device: Device,
   from: PackageSource | VerifiedPackage,
   options: InstallOptions,
-  services: InstallServices,
 ): Promise<InstallResult> {
   const sink = options.progress ?? silentProgress;
   const pkg = isVerified(from) ? from : await verify(device, from, options);
@@ -153,7 +147,7 @@ async function installLocked(
     }
     sink.note("warning", "the package is unsigned: anyone can have made it");
   }
-  const journal = await services.openJournal(device);
+  const journal = openJournal<unknown>(device.state, "sigmastar");
   const loaded = asInstallState(await journal.load());
   const { state, resumed } = firstState(pkg.id, loaded);
   const payloads = openPayloads(pkg, device);

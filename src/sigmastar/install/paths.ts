@@ -15,11 +15,11 @@ function refuse(text: string, where: string, what: string): OtaError {
  * A destination as the device's ports want it: absolute, single slashes, no `.` parts (`/config//x` is `/config/x`).
  * `where` names the record for the message.
  *
- * @throws OtaError SIGMASTAR_DESTINATION_MISSING, SIGMASTAR_PATH for relative paths, `..`, a closing slash and NUL
+ * @throws OtaError SIGMASTAR_NO_DESTINATION, SIGMASTAR_PATH for relative paths, `..`, a closing slash and NUL
  */
 export function devicePath(text: string, where: string): string {
   if (text === "") {
-    throw new OtaError("SIGMASTAR_DESTINATION_MISSING", { what: "the record names no destination", where });
+    throw new OtaError("SIGMASTAR_NO_DESTINATION", { what: "the record names no destination", where });
   }
   if (!text.startsWith("/")) throw refuse(text, where, "the destination is a relative path");
   if (text.includes("\0")) throw refuse(text, where, "the destination holds a NUL byte");

@@ -157,7 +157,7 @@ async function resolve(device: Device, record: VerifiedRecord, path: string): Pr
 /**
  * The targets of a package on a device, in order. Nothing is written.
  *
- * @throws OtaError SIGMASTAR_PATH, SIGMASTAR_DESTINATION_MISSING, DEVICE_WRONG_KIND, SIGMASTAR_NAND_PLAIN_WRITE,
+ * @throws OtaError SIGMASTAR_PATH, SIGMASTAR_NO_DESTINATION, DEVICE_WRONG_KIND, SIGMASTAR_NAND_PLAIN_WRITE,
  *   DEVICE_NOT_FOUND when a raw record has no destination that exists
  */
 export async function planTargets(device: Device, pkg: VerifiedPackage, options: PlanOptions): Promise<Target[]> {

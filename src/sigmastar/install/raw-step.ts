@@ -70,9 +70,19 @@ async function* inUnits(stream: ByteStream, unit: number): ByteStream {
   if (have > 0) yield held.subarray(0, have);
 }
 
+/** Whether a target holds `bytes` already. A page that a cut left half-written does not even read. */
+async function isThere(raw: RawTarget, offset: number, bytes: Uint8Array): Promise<boolean> {
+  try {
+    return equalBytes(await raw.read(offset, bytes.length), bytes);
+  } catch (e) {
+    if (e instanceof OtaError && (e.code === "DEVICE_IO" || e.code === "DEVICE_BAD_BLOCK")) return false;
+    throw e;
+  }
+}
+
 /**
- * Writes content from the beginning of a target. `same(offset, bytes)` says of a part whether the target holds it already,
- * so that a second run does not write (and wear) what the first one wrote.
+ * Writes content from the beginning of a target. With `skipEqual` what the target holds already is left alone, so that a
+ * second run does not write (and wear) what the first one wrote.
  */
 async function writeContent(
   raw: RawTarget,
@@ -83,7 +93,7 @@ async function writeContent(
   let first: Uint8Array | undefined;
   for await (const part of raw.unit === undefined ? content : inUnits(content, raw.unit)) {
     first ??= part.slice(0, 2);
-    const there = options.skipEqual && equalBytes(await raw.read(at, part.length), part);
+    const there = options.skipEqual && (await isThere(raw, at, part));
     if (!there) await raw.put(at, part);
     at += part.length;
     options.onBytes(at);
