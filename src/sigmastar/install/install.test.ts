@@ -12,6 +12,7 @@ import { noise, testPackage } from "../../../test/support/sigmastar-package.ts";
 import type { TestPackage } from "../../../test/support/sigmastar-package.ts";
 import { installSigmastar } from "./install.ts";
 import type { InstallOptions, InstallResult } from "./install.ts";
+import { verifySource } from "./package-source.ts";
 import { joinPath } from "./paths.ts";
 
 const old = (n: number): Uint8Array => noise(n, 1);
@@ -566,10 +567,13 @@ describe("power cuts", () => {
     ["without", 0],
   ])("at every write, in every way, end in the old or the new system (%s)", async (_, ubiFreeBytes) => {
     const spec = { ...BOARD, ubiFreeBytes };
-    const pkg = testPackage(ALL);
     const start = createSimulatedDevice(spec);
+    // Checked once, as the rehearsal does.
+    const source = { file: memoryReader(testPackage(ALL)), compression: "plain", unchangeable: true } as const;
+    const pkg = await verifySource(source, start);
+    const install = (device: Device): Promise<InstallResult> => installSigmastar(device, pkg, withScratch(device));
     const done = start.fork({ keepLog: true });
-    await install(done, pkg);
+    await install(done);
     const goal = await snapshot(done);
     let cuts = 0;
     for (let write = 0; write < done.writes; write++) {
@@ -579,9 +583,9 @@ describe("power cuts", () => {
         const unflushed = (["dropped", "some", "kept"] as const)[Math.floor(way / 3)] as "some";
         const device: SimulatedDevice = start.fork();
         device.cutPower({ write, phase, unflushed, seed: write });
-        await install(device, pkg).catch((e: unknown) => expect(e).toMatchObject({ code: "DEVICE_POWER_CUT" }));
+        await install(device).catch((e: unknown) => expect(e).toMatchObject({ code: "DEVICE_POWER_CUT" }));
         const again = device.restart();
-        await install(again, pkg);
+        await install(again);
         const now = await snapshot(again);
         if (!equal(now, goal)) expect({ write, phase, unflushed, now }).toEqual({ write, phase, unflushed, now: goal });
         cuts++;
