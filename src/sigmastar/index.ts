@@ -12,3 +12,5 @@ export * from "./records.ts";
 export * from "./image-ota.ts";
 export * from "./partition-config.ts";
 export * from "./inspect.ts";
+export * from "./install/index.ts";
+export * from "./screen/index.ts";
