@@ -2,6 +2,7 @@
 import { execFileSync } from "node:child_process";
 import { rmSync } from "node:fs";
 import { fileURLToPath } from "node:url";
+import { buildCore } from "./build-core.js";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const tool = (name) => fileURLToPath(new URL(`../node_modules/${name}`, import.meta.url));
@@ -11,3 +12,4 @@ execFileSync(process.execPath, [tool("typescript/bin/tsc"), "-p", "tsconfig.buil
   cwd: root,
   stdio: "inherit",
 });
+await buildCore(fileURLToPath(new URL("../dist/delta/core.wasm", import.meta.url)));

@@ -1,6 +1,7 @@
 /** What families take to make patches: a port, because the fast engine needs threads. */
 import type { Cancel, ProgressEvent, RandomReader } from "../core/ports.ts";
-import { makeBsdiff40, type Effort } from "./bsdiff40/make.ts";
+import { makeBsdiff40 } from "./bsdiff40/make.ts";
+import type { Effort } from "./bsdiff40/plan.ts";
 import { makeImgdiff2 } from "./imgdiff/make.ts";
 
 export interface DeltaOptions {

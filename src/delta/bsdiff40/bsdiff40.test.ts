@@ -6,7 +6,9 @@ import { concatBytes } from "../../core/bytes.ts";
 import { memoryReader } from "../../core/streams.ts";
 import { applyBsdiff40, compressBzip2, makeBsdiff40, readBsdiff40Header } from "../index.ts";
 import { writeBsdiff40Header, writeOffset } from "./header.ts";
+import { createCore } from "../core.ts";
 import type { ApplyOptions } from "./apply.ts";
+import { PATCH_MEMORY_SIZE } from "./streams.ts";
 
 const vectors = new URL("../../../test/vectors/delta/bsdiff/", import.meta.url);
 
@@ -16,12 +18,15 @@ async function apply(old: Uint8Array, patch: Uint8Array, options?: ApplyOptions)
   return concatBytes(...parts);
 }
 
+// One memory for all: its state must not leak from one patch into the next.
+const core = createCore(PATCH_MEMORY_SIZE);
+
 /** What happens: the result, or the error's code; and whether bytes came before the error. */
 async function outcome(old: Uint8Array, patch: Uint8Array): Promise<Uint8Array | string> {
   let given = 0;
   const parts: Uint8Array[] = [];
   try {
-    for await (const part of applyBsdiff40(memoryReader(old), memoryReader(patch))) {
+    for await (const part of applyBsdiff40(memoryReader(old), memoryReader(patch), { core })) {
       given += part.length;
       parts.push(part);
     }

@@ -1,79 +1,92 @@
-/** Makes BSDIFF40 patches on one thread in plain TypeScript. */
-import type { Cancel } from "../../core/ports.ts";
+/** Makes BSDIFF40 patches on the caller's thread, over any core. The threaded engine does the same work in lanes. */
+import type { Cancel, ProgressEvent } from "../../core/ports.ts";
 import { checkCancel } from "../../core/streams.ts";
-import { composePatch, type Cover } from "./write.ts";
-
-/** How much time a patch may cost. */
-export type Effort = "fast" | "default" | "max";
+import { OtaError } from "../../core/errors.ts";
+import { Bzip2Joiner } from "../bzip2/joiner.ts";
+import { pieceBlocks, pieceInput, pieceSteps } from "../bzip2/writer.ts";
+import { createCore, runSteps, type Core } from "../core.ts";
+import { RANGE_SIZE } from "../core/work.ts";
+import { PatchAssembler } from "./assembler.ts";
+import { arenaLayout, jobLayout, SETTINGS, stepFor, WINDOW_SIZE, writeArena, writeJob, type Effort } from "./plan.ts";
+import { learntPrices, LITERAL_COUNT, PRICE_COUNT, priorPrices } from "./prices.ts";
+import * as steps from "./steps.ts";
 
 export interface MakeOptions {
+  /** Default: `default`. */
   readonly effort?: Effort;
   readonly signal?: Cancel;
+  readonly progress?: (event: ProgressEvent) => void;
+  /** Makes the core to work on, of at least so many bytes; default: the TypeScript core. */
+  readonly createCore?: (size: number) => Core;
 }
-
-const SEED = 8;
 
 /**
- * A BSDIFF40 patch that turns `old` into `fresh`; stock bspatch 4.3 applies it.
- * @throws OtaError CANCELLED
+ * A BSDIFF40 patch that turns `old` into `fresh`; stock bspatch 4.3 applies it. The bytes depend on the inputs and the
+ * effort alone.
+ * @throws OtaError DELTA_TOO_LARGE (old beyond 1 GiB: the engine takes those), CANCELLED
  */
 export function makeBsdiff40(old: Uint8Array, fresh: Uint8Array, options: MakeOptions = {}): Uint8Array {
-  return composePatch(old, fresh, findCovers(old, fresh, options));
-}
-
-function hashAt(b: Uint8Array, i: number, bits: number): number {
-  const low =
-    (b[i] as number) | ((b[i + 1] as number) << 8) | ((b[i + 2] as number) << 16) | ((b[i + 3] as number) << 24);
-  const high =
-    (b[i + 4] as number) | ((b[i + 5] as number) << 8) | ((b[i + 6] as number) << 16) | ((b[i + 7] as number) << 24);
-  return (Math.imul(low, 0x9e3779b1) ^ Math.imul(high, 0x85ebca77)) >>> (32 - bits);
-}
-
-/** Exact matches of seeds, grown both ways while at least half of the bytes agree. */
-function findCovers(old: Uint8Array, fresh: Uint8Array, options: MakeOptions): Cover[] {
-  const covers: Cover[] = [];
-  if (old.length < SEED || fresh.length < SEED) return covers;
-  const bits = Math.min(24, Math.max(8, Math.ceil(Math.log2(old.length))));
-  const table = new Int32Array(2 ** bits).fill(-1);
-  for (let i = old.length - SEED; i >= 0; i--) table[hashAt(old, i, bits)] = i;
-  let done = 0;
-  let shift = 0;
-  for (let i = 0; i + SEED <= fresh.length;) {
-    if (i % 65536 === 0) checkCancel(options.signal);
-    let from = i + shift;
-    if (!matches(old, from, fresh, i)) from = table[hashAt(fresh, i, bits)] as number;
-    if (!matches(old, from, fresh, i)) {
-      i++;
-      continue;
-    }
-    let start = i;
-    for (let k = 1, score = 0, best = 0; i - k >= done && from - k >= 0 && k < 4096; k++) {
-      score += old[from - k] === fresh[i - k] ? 1 : -1;
-      if (score > best) {
-        best = score;
-        start = i - k;
-      }
-      if (score < best - 16) break;
-    }
-    let end = i + SEED;
-    for (let k = SEED, score = 0, best = 0; i + k < fresh.length && from + k < old.length; k++) {
-      score += old[from + k] === fresh[i + k] ? 1 : -1;
-      if (score > best) {
-        best = score;
-        end = i + k + 1;
-      }
-      if (score < best - 16) break;
-    }
-    covers.push({ newAt: start, oldAt: from - (i - start), length: end - start });
-    shift = from - i;
-    done = end;
-    i = end;
+  if (old.length > WINDOW_SIZE) {
+    throw new OtaError("DELTA_TOO_LARGE", {
+      what: "the old file is too large for a single window",
+      expected: `at most ${WINDOW_SIZE} bytes`,
+      found: old.length,
+    });
   }
-  return covers;
-}
+  const settings = SETTINGS[options.effort ?? "default"];
+  const layout = jobLayout(old.length, settings);
+  const arena = arenaLayout(layout.firstArena);
+  const core = (options.createCore ?? createCore)(arena.end);
+  const memory = core.buffer;
+  new Uint8Array(memory, layout.old, old.length).set(old);
+  writeJob(memory, layout, settings);
+  writeArena(memory, arena);
 
-function matches(old: Uint8Array, from: number, fresh: Uint8Array, i: number): boolean {
-  if (from < 0 || from + SEED > old.length) return false;
-  for (let k = 0; k < SEED; k++) if (old[from + k] !== fresh[i + k]) return false;
-  return true;
+  const whole = { index: 0, count: 1 };
+  const counts = runSteps(core, steps.countSteps(layout, stepFor(settings, old.length), whole));
+  const sizes = steps.sizeIndexes(memory, layout, ...counts);
+  runSteps(core, steps.countBucketSteps(layout, sizes[0], whole));
+  runSteps(core, steps.fillSteps(layout, sizes, whole, 0));
+
+  const ranges: steps.Range[] = [];
+  for (let at = 0; at < fresh.length; at += RANGE_SIZE) {
+    ranges.push({ newAt: at, size: Math.min(RANGE_SIZE, fresh.length - at), expected: at });
+  }
+  const kept: steps.Candidates[] = [];
+  const assembler = new PatchAssembler(fresh.length);
+  steps.writePrices(memory, layout, priorPrices(settings.prior, settings.scale));
+  for (let pass = 1; pass <= settings.passes; pass++) {
+    const last = pass === settings.passes;
+    ranges.forEach((range, index) => {
+      checkCancel(options.signal);
+      steps.loadRange(memory, arena, range, fresh.subarray(range.newAt, range.newAt + range.size));
+      if (pass === 1) runSteps(core, steps.gatherSteps(layout, arena));
+      else steps.restoreCandidates(memory, arena, kept[index] as steps.Candidates);
+      if (pass === 1 && !last) kept.push(steps.saveCandidates(memory, arena));
+      runSteps(core, steps.searchSteps(layout, arena, !last));
+      if (last) assembler.addRange(range.newAt, range.size, 0, steps.takeResult(memory, arena));
+      options.progress?.({ phase: `search ${pass}`, doneBytes: range.newAt + range.size, totalBytes: fresh.length });
+    });
+    if (last) break;
+    const sum = new Float64Array(PRICE_COUNT + LITERAL_COUNT);
+    steps.takeCounts(memory, arena, sum);
+    steps.writePrices(memory, layout, learntPrices(sum, settings.prior));
+  }
+  assembler.endRanges();
+
+  const joiners = [new Bzip2Joiner(), new Bzip2Joiner(), new Bzip2Joiner()] as const;
+  const bytes = new Uint8Array(memory);
+  const { cutting } = settings;
+  for (;;) {
+    checkCancel(options.signal);
+    const piece = assembler.piece((front) => {
+      bytes.set(front, layout.scan);
+      return core.pieceLength(layout.scan, front.length, cutting.leaf, cutting.leaves);
+    }, true);
+    if (piece === undefined) break;
+    bytes.set(piece.bytes, pieceInput(arena.piece));
+    const count = runSteps(core, pieceSteps(arena.piece, piece.bytes.length, cutting));
+    for (const block of pieceBlocks(memory, arena.piece, count)) joiners[piece.stream].add(block);
+  }
+  return assembler.compose(joiners);
 }

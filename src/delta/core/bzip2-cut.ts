@@ -5,22 +5,22 @@
  * won and the piece becomes one block.
  */
 import { copy, get32, get8, set32 } from "./memory.ts";
-import { encodeBlock, encodedBits, runLength, runLengthCrc, runLengthSize } from "./bzip2-encode.ts";
+import { encodeBlock, encodedBits, resetEncoder, runLength, runLengthCrc, runLengthSize } from "./bzip2-encode.ts";
 
-/** Leaves in a piece; 16 of 56,200 bytes fill a block of bzip2 -9, which takes 900,000 - 19. */
-export const PIECE_LEAVES = 16;
+/** Most leaves in a piece. */
+export const PIECE_LEAVES = 32;
 /** Most bytes of a stream that one piece takes, so that a long run stays in bounded memory. */
 export const PIECE_RAW = 4194304;
 /** Bytes of the table {@link encodePiece} fills: 16 bytes a block. */
 export const PIECE_TABLE_SIZE = 1024;
 
-// Table: 16 blocks x {address, bits, CRC, unused}, then leaf borders and the call's parameters.
+// Table: up to 32 blocks and a union x {address, bits, CRC, unused}, then leaf borders.
 const BLOCKS = 0;
-const BORDERS = 512;
+const BORDERS = 768;
 
 /**
  * How many of `length` bytes at `from` make the next piece: up to `leaves` leaves of `leaf` bytes after the first run-length
- * stage. Borders are those of {@link runLength}. With `whole` false the stream goes on behind: 0 means that more is needed.
+ * stage, borders being those of {@link runLength}. A piece that ends with the bytes is complete only at the end of the stream.
  */
 export function pieceLength(from: number, length: number, leaf: number, leaves: number): number {
   const most = length < PIECE_RAW ? length : PIECE_RAW;
@@ -113,6 +113,7 @@ export function encodePiece(
   merge: boolean,
 ): number {
   state = s;
+  resetEncoder(s);
   raw = from;
   text = block;
   table = list;

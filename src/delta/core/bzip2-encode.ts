@@ -45,6 +45,11 @@ function makeCrcTable(s: number): void {
   set32(s + CRC_READY, 1);
 }
 
+/** To be called before an encoder is used in memory that held something else. */
+export function resetEncoder(s: number): void {
+  set32(s + CRC_READY, 0);
+}
+
 /**
  * The first run-length stage: bytes at `from` to `to` until `limit` bytes are made or `length` are taken; runs are cut
  * where it stops. Length and CRC: {@link runLengthSize}, {@link runLengthCrc}. @returns how many bytes were taken

@@ -105,3 +105,70 @@ export function mismatches(a: number, b: number, length: number): number {
   for (let i = 0; i < length; i++) if (U8[a + i] !== U8[b + i]) n++;
   return n;
 }
+
+/** Which of `buckets` buckets the 8 bytes at `p` belong to: the high half of hash x buckets. */
+export function bucketOf(p: number, buckets: number): number {
+  let h = Math.imul(peek32(p), -0x61c88647) ^ Math.imul(peek32(p + 4), 0x7feb352d);
+  h = Math.imul(h ^ (h >>> 15), 0x2c1b3c6d);
+  h ^= h >>> 14;
+  // The product has up to 59 bits: in two halves it stays exact.
+  return Math.floor(((h >>> 16) * buckets + Math.floor(((h & 0xffff) * buckets) / 65536)) / 65536);
+}
+
+/** A table word's successor difference `stride` bytes on, low and high half, and whether it is small: see {@link tableKey}. */
+let lowDifference = 0;
+let highDifference = 0;
+
+function difference(p: number, stride: number): void {
+  const a = peek32(p) >>> 0;
+  const b = peek32(p + stride) >>> 0;
+  const low = b - a;
+  lowDifference = low & -1;
+  highDifference = (peek32(p + stride + 4) - peek32(p + 4) - (low < 0 ? 1 : 0)) & -1;
+}
+
+/**
+ * Key of the four 64-bit words at `p` and 1, 2, 3 strides behind it: a hash of their three successive differences. 0 where
+ * they are no table to be told by it: a difference of 0, all equal, a first word of 2^56 or more, a first difference of 2^32
+ * or more.
+ */
+export function tableKey(p: number, stride: number): number {
+  if (U8[p + 7] !== 0) return 0;
+  difference(p, stride);
+  const low1 = lowDifference;
+  const high1 = highDifference;
+  if (high1 !== 0 && !(high1 === -1 && low1 !== 0)) return 0;
+  if (low1 === 0 && high1 === 0) return 0;
+  difference(p + stride, stride);
+  const low2 = lowDifference;
+  const high2 = highDifference;
+  if (low2 === 0 && high2 === 0) return 0;
+  difference(p + 2 * stride, stride);
+  const low3 = lowDifference;
+  const high3 = highDifference;
+  if (low3 === 0 && high3 === 0) return 0;
+  if (low1 === low2 && high1 === high2 && low2 === low3 && high2 === high3) return 0;
+  let h = Math.imul(low1, -0x61c88647) ^ Math.imul(high1 ^ 0x5bd1e995, 0x7feb352d);
+  h = Math.imul(h ^ (h >>> 15) ^ low2, 0x2c1b3c6d) ^ Math.imul(high2, 0x297a2d39);
+  h = Math.imul(h ^ (h >>> 13) ^ low3, 0x7feb352d) ^ Math.imul(high3, -0x61c88647);
+  h ^= h >>> 16;
+  return h === 0 ? 1 : h;
+}
+
+/** Which of `slots` slots a key belongs to. */
+export function slotOf(key: number, slots: number): number {
+  return Math.floor(((key >>> 16) * slots + Math.floor(((key & 0xffff) * slots) / 65536)) / 65536);
+}
+
+/**
+ * Whether the 8 byte differences between the bytes up to `a` and those up to `b` (both included) equal the ones `back` bytes
+ * earlier.
+ */
+export function repeats(a: number, b: number, back: number): boolean {
+  for (let k = 0; k < 8; k++) {
+    const now = (U8[a - k] as number) - (U8[b - k] as number);
+    const then = (U8[a - back - k] as number) - (U8[b - back - k] as number);
+    if (((now - then) & 255) !== 0) return false;
+  }
+  return true;
+}
