@@ -1,6 +1,7 @@
 /** Full packages at the 4.4 level: everything is formatted and written anew (formats/android.md 2.4). */
 import { OtaError } from "../../core/errors.ts";
 import type { BootableImage, TargetFiles } from "../target-files/target-files.ts";
+import { checkScript } from "./check-script.ts";
 import { extensionInput, extensionOutput, type DeviceExtension, type FullOta } from "./extension.ts";
 import { addScript, METADATA_NAME, metadataText } from "./finish.ts";
 import { checkImageSize } from "./image-size.ts";
@@ -96,6 +97,12 @@ export async function makeFull(target: TargetFiles, options: MakeOptions): Promi
   script.unmountAll();
   steps?.fullEpilogue(script);
 
+  checkScript(script.text(), {
+    era: "4.4",
+    profile: options.profile ?? "safe",
+    extraScript: options.extraScript,
+    note,
+  });
   addScript(plan, script, target);
   plan.addText(METADATA_NAME, metadataText(metadata));
   return { plan, script: script.text(), metadata, defaultKey: target.info.defaultKey };

@@ -1,6 +1,7 @@
 /** Incremental packages at the 4.4 level: files are checked, patched, sent, moved and deleted (formats/android.md 2.5). */
 import { needPartition } from "../target-files/fstab.ts";
 import type { BootableImage, SymbolicLink, TargetFiles } from "../target-files/target-files.ts";
+import { checkScript } from "./check-script.ts";
 import { extensionInput, extensionOutput, type DeviceExtension, type IncrementalOta } from "./extension.ts";
 import { addScript, METADATA_NAME, metadataText } from "./finish.ts";
 import { needImage } from "./full.ts";
@@ -223,6 +224,12 @@ export async function makeIncremental(
   script.setMetadata(`/${LAST}`, (safe ? target.metadata.get(LAST) : undefined) ?? { uid: 0, gid: 0, mode: 0o644 });
   steps?.incrementalEpilogue(script);
   script.unmountAll();
+  checkScript(script.text(), {
+    era: "4.4",
+    profile: options.profile ?? "safe",
+    extraScript: options.extraScript,
+    note,
+  });
   addScript(plan, script, target);
   plan.addText(METADATA_NAME, metadataText(metadata));
   return { plan, script: script.text(), metadata, defaultKey: source.info.defaultKey };

@@ -1,0 +1,48 @@
+/** Checks the finished script with our own parser before a byte of the package is written. */
+import { OtaError } from "../../core/errors.ts";
+import { encodeText, printable } from "../../core/text.ts";
+import type { EdifyEra } from "../edify/ast.ts";
+import { UPDATER_FUNCTION_NAMES } from "../edify/function-names.ts";
+import { parseEdify } from "../edify/parser.ts";
+
+export interface CheckScriptOptions {
+  readonly era: EdifyEra;
+  /** `vendor` warns of a broken script and lets it pass, as the original does. */
+  readonly profile: "safe" | "vendor";
+  /** The text of `-e`, named in the error when the mistake is in it. */
+  readonly extraScript?: string | undefined;
+  note(level: "info" | "warning", text: string): void;
+}
+
+/** @throws OtaError ANDROID_SCRIPT */
+export function checkScript(script: string, options: CheckScriptOptions): void {
+  const { era, extraScript } = options;
+  const first = parseEdify(encodeText(script), { era }).errors[0];
+  if (first !== undefined) {
+    const own = extraScript === undefined ? undefined : parseEdify(encodeText(`${extraScript}\n`), { era }).errors[0];
+    const at = own ?? first;
+    const where = `${own === undefined ? "updater-script" : "extra script"} line ${at.line} column ${at.column}`;
+    if (options.profile === "safe") {
+      throw new OtaError("ANDROID_SCRIPT", {
+        what: "the script is not valid edify, and a device would not run any of it",
+        where,
+        found: printable(at.message),
+      });
+    }
+    options.note("warning", `${where}: ${at.message}: a device will not run any of this script`);
+    return;
+  }
+  // A device's own updater may know more functions: only the one in the package can tell.
+  const known = UPDATER_FUNCTION_NAMES[era];
+  const unknown = new Set<string>();
+  parseEdify(encodeText(script), {
+    era,
+    knows(name) {
+      if (!known.has(name)) unknown.add(name);
+      return true;
+    },
+  });
+  for (const name of unknown) {
+    options.note("warning", `the script calls ${printable(name)}(), which the ${era} updater does not know`);
+  }
+}

@@ -1,0 +1,200 @@
+/** `ota_from_target_files`: the original's command line (specification of Android packages, section 2.1). */
+import { OtaError } from "../../core/errors.ts";
+import { formatBytes } from "../../core/progress.ts";
+import { printable } from "../../core/text.ts";
+import { makeOta, type OtaRequest, type OtaResult } from "../android-ota.ts";
+import { getopt, type GetoptOption, type GetoptResult } from "../getopt.ts";
+import type { Io } from "../io.ts";
+import { paintProgress, parseProgressStyle } from "../progress.ts";
+
+const value = (long: string, short?: string): GetoptOption => ({
+  long,
+  takesValue: true,
+  ...(short === undefined ? {} : { short }),
+});
+const flag = (long: string, short?: string): GetoptOption => ({
+  long,
+  takesValue: false,
+  ...(short === undefined ? {} : { short }),
+});
+const extra = (option: GetoptOption): GetoptOption => ({ ...option, extra: true });
+
+const OPTIONS: readonly GetoptOption[] = [
+  value("board_config", "b"),
+  value("package_key", "k"),
+  value("incremental_from", "i"),
+  flag("wipe_user_data", "w"),
+  flag("no_prereq", "n"),
+  value("extra_script", "e"),
+  value("aslr_mode", "a"),
+  flag("two_step", "2"),
+  value("worker_threads", "t"),
+  value("path", "p"),
+  value("device_specific", "s"),
+  value("extra", "x"),
+  value("fota", "f"),
+  flag("verbose", "v"),
+  flag("help", "h"),
+  value("signapk_path"),
+  value("extra_signapk_args"),
+  value("java_path"),
+  value("public_key_suffix"),
+  value("private_key_suffix"),
+  extra(flag("no_signing")),
+  extra(value("sign_command")),
+  extra(value("certificate")),
+  extra(value("era")),
+  extra(value("progress")),
+  extra(flag("json")),
+  extra(flag("vendor-compatible")),
+];
+
+export const OTA_HELP = `Usage:  ota_from_target_files [options] TARGET_FILES.zip OUTPUT.zip
+
+Makes an over-the-air package for an Android device from the target files of a build. A file may be A.zip+B.zip: B holds
+prebuilt boot.img and recovery.img.
+
+  -i, --incremental_from FILE   make an incremental package from this build to TARGET_FILES
+  -k, --package_key KEY         sign with KEY.pk8 (or KEY.pem) and KEY.x509.pem; default: the build's own key
+  -w, --wipe_user_data          format /data on install
+  -n, --no_prereq               leave out the check for a newer build (full packages)
+  -e, --extra_script FILE       append the text of FILE to the script
+  -2, --two_step                install in two boots; the new recovery installs the new system
+  -s, --device_specific PATH    device extension: an ES module, or a folder with releasetools.js
+  -x, --extra KEY=VALUE         a value for the extension
+  -t, --worker_threads N        patches made at once; default: all processors
+  -p, --path DIR                DIR/bin and DIR are searched first for programs of --sign_command
+  -f, --fota on|off             vendor extension without a public definition: \`on\` is recorded in the package's metadata
+                                as fota=on and changes nothing else; default off
+  -a, --aslr_mode on|off        accepted; without effect, as in the original
+  -b, --board_config FILE       accepted and ignored, as in the original
+  -v, --verbose                 print the build's information
+  -h, --help                    print this text
+  --public_key_suffix S, --private_key_suffix S    suffixes of the key files (.x509.pem, .pk8)
+  --signapk_path, --extra_signapk_args, --java_path    accepted and ignored: no Java is used
+
+Not in the original program:
+  --no_signing                  leave the package unsigned
+  --sign_command COMMAND        sign with a command: message on standard input, raw signature on standard output,
+                                for instance: openssl dgst -sha256 -sign KEY.pem; OTAFORGE_SIGN_HASH says which hash
+  --certificate FILE            certificate that belongs to --sign_command (default KEY.x509.pem)
+  --vendor-compatible           the original's package to the byte, known defects included
+  --json                        print the result as JSON
+  --progress STYLE              auto, plain, json or none
+  OTAFORGE_KEY_PASSWORD         environment: password of an encrypted private key
+
+Exit codes: 0 done, 2 wrong usage, 3 damaged target files, 4 key or signature, 5 builds that do not allow the package,
+6 input/output, 7 interrupted (no file is left)
+`;
+
+function usage(what: string, where: string, more: { expected?: string; found?: string; hint?: string } = {}): OtaError {
+  return new OtaError("USAGE", { what, where, ...more });
+}
+
+/** The last value of each option. */
+function lastValues(parsed: GetoptResult): Map<string, string | undefined> {
+  return new Map(parsed.options.map((o) => [o.name, o.value]));
+}
+
+function parseExtras(parsed: GetoptResult): Map<string, string> {
+  const extras = new Map<string, string>();
+  for (const { name, value } of parsed.options) {
+    if (name !== "extra") continue;
+    const text = value ?? "";
+    const equals = text.indexOf("=");
+    if (equals < 0) throw usage("no = in the value", "--extra", { expected: "KEY=VALUE", found: printable(text) });
+    extras.set(text.slice(0, equals), text.slice(equals + 1));
+  }
+  return extras;
+}
+
+/** The request of a command line; undefined when help was asked for. @throws OtaError USAGE */
+export function parseOtaArguments(
+  argv: readonly string[],
+  io: Io,
+): (OtaRequest & { progress?: string; json: boolean }) | undefined {
+  const parsed = getopt(argv, OPTIONS);
+  const values = lastValues(parsed);
+  if (values.has("help")) return undefined;
+  const [targetFiles, output, ...more] = parsed.operands;
+  if (targetFiles === undefined || output === undefined || more.length > 0) {
+    throw usage("wrong number of arguments", "ota_from_target_files", {
+      expected: "TARGET_FILES.zip OUTPUT.zip",
+      found: String(parsed.operands.length),
+      hint: "ota_from_target_files --help explains the options.",
+    });
+  }
+  const fota = values.get("fota") ?? "off";
+  if (fota !== "on" && fota !== "off")
+    throw usage("unknown value", "--fota", { expected: "on or off", found: printable(fota) });
+  const threads = values.get("worker_threads");
+  if (threads !== undefined && !/^[1-9][0-9]{0,2}$/.test(threads)) {
+    throw usage("not a number of threads", "--worker_threads", { expected: "1 to 999", found: printable(threads) });
+  }
+  const era = values.get("era") ?? "4.4";
+  if (era !== "4.4") {
+    if (era !== "7.1") throw usage("unknown era", "--era", { expected: "4.4 or 7.1", found: printable(era) });
+    throw new OtaError("UNSUPPORTED", {
+      what: "packages of the 7.1 tool are not made by this build",
+      where: "--era 7.1",
+    });
+  }
+  const text = <K extends string>(key: K, option: string): { [P in K]?: string } => {
+    const found = values.get(option);
+    return (found === undefined ? {} : { [key]: found }) as { [P in K]?: string };
+  };
+  const password = io.env["OTAFORGE_KEY_PASSWORD"];
+  return {
+    cwd: io.cwd,
+    targetFiles,
+    output,
+    ...text("source", "incremental_from"),
+    ...text("extraScript", "extra_script"),
+    ...text("extension", "device_specific"),
+    ...text("progress", "progress"),
+    json: values.has("json"),
+    profile: values.has("vendor-compatible") ? "vendor" : "safe",
+    wipeUserData: values.has("wipe_user_data"),
+    omitPrereq: values.has("no_prereq"),
+    twoStep: values.has("two_step"),
+    fota: fota === "on",
+    extras: parseExtras(parsed),
+    ...(threads === undefined ? {} : { jobs: Number(threads) }),
+    verbose: values.has("verbose"),
+    signing: {
+      none: values.has("no_signing"),
+      ...text("key", "package_key"),
+      ...text("privateKeySuffix", "private_key_suffix"),
+      ...text("publicKeySuffix", "public_key_suffix"),
+      ...text("command", "sign_command"),
+      ...text("certificate", "certificate"),
+      ...text("searchPath", "path"),
+      ...(password === undefined || password === "" ? {} : { password }),
+    },
+  };
+}
+
+function summary(result: OtaResult): string {
+  const signed = result.signed ? "signed" : "NOT signed: devices with keys refuse it";
+  return (
+    `${result.output}: ${result.kind} package, ${formatBytes(result.size)}, ${result.entries} entries, ` +
+    `${result.patches} patches, ${signed}\nsha256 ${result.sha256}\n`
+  );
+}
+
+export async function otaFromTargetFilesMain(argv: readonly string[], io: Io): Promise<number> {
+  const request = parseOtaArguments(argv, io);
+  if (request === undefined) {
+    io.out(OTA_HELP);
+    return 0;
+  }
+  const painter = paintProgress(io, parseProgressStyle(request.progress));
+  let result: OtaResult;
+  try {
+    result = await makeOta(request, { progress: painter, cancel: io.signal });
+  } finally {
+    painter.done();
+  }
+  io.out(request.json ? `${JSON.stringify(result, null, 2)}\n` : summary(result));
+  return 0;
+}
