@@ -252,6 +252,7 @@ export function simulatedFiles(machine: Machine, areas: () => readonly FileArea[
     async makeLink(path, text) {
       const place = files.writable(path);
       if (place.ino !== undefined) fail("DEVICE_EXISTS", "exists already", path);
+      if (text === "") fail("DEVICE_NOT_FOUND", "a link to nothing cannot be made", path);
       files.make(place, "link", 0o777, text);
     },
     async makeHardLink(existing, path) {

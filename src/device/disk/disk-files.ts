@@ -1,0 +1,470 @@
+/** Real files: those of a board, or a folder that stands for a board's files. */
+import {
+  closeSync,
+  constants,
+  fchmodSync,
+  fstatSync,
+  ftruncateSync,
+  lchownSync,
+  linkSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readlinkSync,
+  renameSync,
+  rmdirSync,
+  symlinkSync,
+  unlinkSync,
+} from "node:fs";
+import type { Stats } from "node:fs";
+import { chmod, open, statfs } from "node:fs/promises";
+import type { FileHandle } from "node:fs/promises";
+import { OtaError, checkRange, compareBytes, decodeText, encodeText } from "../../core/index.ts";
+import type { FileAttributes, FileInfo, FileStore, OpenFile, OpenMode } from "../../core/index.ts";
+import { readExactly, writeAll } from "../file-reader.ts";
+import { isInside, normalPath, pathParts } from "../paths.ts";
+import { deviceError, systemCode } from "../system-errors.ts";
+import type { AttributeStore } from "./attribute-store.ts";
+import { openFolder } from "./folder-handle.ts";
+import type { FolderHandle } from "./folder-handle.ts";
+
+const TMPFS = 0x01021994;
+const RAMFS = 0x858458f6;
+
+/** A real folder and where it is seen on the device. */
+export interface DiskArea {
+  /** Folder on the device, normal spelling. */
+  readonly at: string;
+  /** Real folder; undefined when the files are out of reach (a file system image). */
+  readonly folder: string | undefined;
+  readonly readOnly?: boolean;
+  readonly freeBytes?: number;
+  readonly volatile?: boolean;
+}
+
+/** Labels and capabilities where the kernel keeps them; absent on an image, which notes them. */
+export interface LabelTool {
+  set(path: Buffer, attributes: FileAttributes): Promise<void>;
+  get(path: Buffer): Promise<Pick<FileAttributes, "selinuxLabel" | "capabilities">>;
+}
+
+export interface DiskFilesOptions {
+  readonly areas: readonly DiskArea[];
+  /** Image device: where attributes are noted that the real files cannot have. */
+  readonly noted?: AttributeStore;
+  /** Board: labels and capabilities of real files. */
+  readonly labels?: LabelTool;
+}
+
+function kindOf(stat: Stats): FileInfo["kind"] {
+  if (stat.isFile()) return "file";
+  if (stat.isDirectory()) return "folder";
+  return stat.isSymbolicLink() ? "link" : "other";
+}
+
+function error(code: ConstructorParameters<typeof OtaError>[0], what: string, where: string): OtaError {
+  return new OtaError(code, { what, where });
+}
+
+/** A path that was walked: the folder is open, the name has not been looked at. */
+interface Place {
+  readonly area: DiskArea;
+  readonly folder: FolderHandle;
+  /** Empty for the root of an area. */
+  readonly name: string;
+  /** For system calls. */
+  readonly at: Buffer;
+  /** On the device. */
+  readonly path: string;
+}
+
+class DiskFiles implements FileStore {
+  readonly #areas: readonly DiskArea[];
+  readonly #noted: AttributeStore | undefined;
+  readonly #labels: LabelTool | undefined;
+
+  constructor({ areas, noted, labels }: DiskFilesOptions) {
+    this.#areas = areas;
+    this.#noted = noted;
+    this.#labels = labels;
+  }
+
+  #area(path: string): DiskArea & { readonly folder: string } {
+    let best: DiskArea | undefined;
+    for (const area of this.#areas) {
+      if (isInside(path, area.at) && (best === undefined || area.at.length > best.at.length)) best = area;
+    }
+    const { folder } = best ?? {};
+    if (best !== undefined && folder !== undefined) return { ...best, folder };
+    if (best !== undefined) {
+      throw new OtaError("UNSUPPORTED", {
+        what: "files inside a file system image are out of reach",
+        where: path,
+        hint: "Describe the mount with dir: a folder with the image's files.",
+      });
+    }
+    throw new OtaError("DEVICE_NOT_FOUND", {
+      what: "nothing stands for this path",
+      where: path,
+      hint: "Give the device description a root, or a mount with dir.",
+    });
+  }
+
+  /** Walks to a path and lets `work` use it. System errors become typed ones. */
+  async #at<T>(given: string, work: (place: Place) => T | Promise<T>): Promise<T> {
+    const path = normalPath(given);
+    const area = this.#area(path);
+    const parts = pathParts(path.slice(area.at === "/" ? 0 : area.at.length) || "/");
+    const name = parts.pop() ?? "";
+    const folder = openFolder(area.folder, parts, path);
+    try {
+      return await work({ area, folder, name, at: name === "" ? folder.self : folder.child(name), path });
+    } catch (e) {
+      throw deviceError(e, path) as Error;
+    } finally {
+      folder.close();
+    }
+  }
+
+  /** Like {@link #at} for a name that may be made, removed or changed. */
+  async #writable<T>(path: string, work: (place: Place) => T | Promise<T>): Promise<T> {
+    return this.#at(path, (place) => {
+      if (place.area.readOnly === true) throw error("DEVICE_READ_ONLY", "is read-only", place.path);
+      if (place.name === "") throw error("DEVICE_BUSY", "is the root of a file system", place.path);
+      return work(place);
+    });
+  }
+
+  /** `lstat` that sees through the handle of an area's root. */
+  #lstat({ name, at }: Place): Stats | undefined {
+    const path = name === "" ? Buffer.concat([at, Buffer.from("/.")]) : at;
+    return lstatSync(path, { throwIfNoEntry: false });
+  }
+
+  async stat(path: string): Promise<FileInfo | undefined> {
+    try {
+      return await this.#at(path, (place) => {
+        const stat = this.#lstat(place);
+        if (stat === undefined) return undefined;
+        const noted = this.#noted?.get(place.path);
+        const kind = kindOf(stat);
+        return {
+          kind,
+          size: kind === "folder" ? 0 : stat.size,
+          mode: (kind === "link" ? undefined : noted?.mode) ?? stat.mode % 0o10000,
+          uid: noted?.uid ?? stat.uid,
+          gid: noted?.gid ?? stat.gid,
+          mtimeMs: stat.mtimeMs,
+        };
+      });
+    } catch (e) {
+      if (e instanceof OtaError && e.code === "DEVICE_NOT_FOUND") return undefined;
+      throw e;
+    }
+  }
+
+  async list(path: string): Promise<string[]> {
+    return this.#at(path, (place) => {
+      const stat = this.#lstat(place);
+      if (stat?.isSymbolicLink() === true) throw error("DEVICE_LINK_REFUSED", "is a symbolic link", place.path);
+      const names = readdirSync(Buffer.concat([place.at, Buffer.from("/")]), { encoding: "buffer" });
+      return names.sort(compareBytes).map((name) => decodeText(name));
+    });
+  }
+
+  async open(path: string, how: OpenMode, mode = 0o644): Promise<OpenFile> {
+    return this.#at(path, async (place) => {
+      if (how !== "read" && place.area.readOnly === true) throw error("DEVICE_READ_ONLY", "is read-only", place.path);
+      const before = this.#lstat(place);
+      if (how === "create-new" && before !== undefined && !before.isSymbolicLink()) {
+        throw error("DEVICE_EXISTS", "exists already", place.path);
+      }
+      if (place.name === "") throw error("DEVICE_NOT_FILE", "is a folder", place.path);
+      if (before !== undefined) this.#refuseOddKinds(before, place.path);
+      const file = await this.#openOrMake(place, how, mode);
+      try {
+        // Checked again on the open file: whatever was there before may have been exchanged.
+        const stat = await file.stat();
+        if (!stat.isFile()) throw error("DEVICE_NOT_FILE", "is no regular file", place.path);
+        if (how === "create" && stat.size > 0) await file.truncate(0);
+        return new DiskFile(file, how === "create" ? 0 : stat.size, place.path, how !== "read");
+      } catch (e) {
+        await file.close();
+        throw e;
+      }
+    });
+  }
+
+  #refuseOddKinds(stat: Stats, path: string): void {
+    if (stat.isSymbolicLink()) {
+      throw error("DEVICE_LINK_REFUSED", "is a symbolic link, which is not followed", path);
+    }
+    if (!stat.isFile()) throw error("DEVICE_NOT_FILE", stat.isDirectory() ? "is a folder" : "is no file", path);
+  }
+
+  async #openOrMake({ at, path }: Place, how: OpenMode, mode: number): Promise<FileHandle> {
+    const { O_RDONLY, O_RDWR, O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK } = constants;
+    const safe = O_NOFOLLOW | O_NONBLOCK;
+    if (how === "read") return open(at, O_RDONLY | safe);
+    if (how === "update") return open(at, O_RDWR | safe);
+    const made = await open(at, O_RDWR | O_CREAT | O_EXCL | safe, 0o600).catch((e: unknown) => {
+      if (how === "create" && systemCode(e) === "EEXIST") return undefined;
+      throw e;
+    });
+    if (made === undefined) return open(at, O_RDWR | safe);
+    // The mode is exact, whatever the umask.
+    await made.chmod(this.#realMode(mode, false));
+    this.#note(path, { mode }, made.fd);
+    return made;
+  }
+
+  /** On an image the user must be able to work with the files, whatever their mode on the board is. */
+  #realMode(mode: number, isFolder: boolean): number {
+    if (this.#noted === undefined || process.getuid?.() === 0) return mode;
+    return mode | (isFolder ? 0o700 : 0o600);
+  }
+
+  /** Notes attributes that the real file does not have, and forgets the others. */
+  #note(path: string, attributes: FileAttributes, real: number | Stats): void {
+    if (this.#noted === undefined) return;
+    const stat = typeof real === "number" ? fstatSync(real) : real;
+    const wanted = { ...this.#noted.get(path), ...attributes };
+    const { uid, gid, mode, ...others } = wanted;
+    this.#noted.set(path, {
+      ...(uid === undefined || uid === stat.uid ? {} : { uid }),
+      ...(gid === undefined || gid === stat.gid ? {} : { gid }),
+      ...(mode === undefined || mode === stat.mode % 0o10000 ? {} : { mode }),
+      ...others,
+    });
+  }
+
+  async makeFolder(path: string, mode = 0o755): Promise<void> {
+    const parts = pathParts(path);
+    for (let i = 1; i <= parts.length; i++) {
+      const part = `/${parts.slice(0, i).join("/")}`;
+      const exact = i === parts.length ? mode : 0o755;
+      await this.#at(part, (place) => this.#makeOne(place, exact, i === parts.length));
+    }
+  }
+
+  #makeOne(place: Place, mode: number, isLast: boolean): void {
+    const stat = this.#lstat(place);
+    if (stat?.isDirectory() === true) return;
+    if (stat?.isSymbolicLink() === true) {
+      throw error("DEVICE_LINK_REFUSED", "is a symbolic link, which is not followed", place.path);
+    }
+    if (stat !== undefined) throw error(isLast ? "DEVICE_EXISTS" : "DEVICE_NOT_FOLDER", "is no folder", place.path);
+    if (place.area.readOnly === true) throw error("DEVICE_READ_ONLY", "is read-only", place.path);
+    mkdirSync(place.at, 0o700);
+    const fd = openSync(place.at, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+    try {
+      fchmodSync(fd, this.#realMode(mode, true));
+      this.#note(place.path, { mode }, fd);
+    } finally {
+      closeSync(fd);
+    }
+  }
+
+  async rename(from: string, to: string): Promise<void> {
+    await this.#writable(from, (source) =>
+      this.#writable(to, (target) => {
+        if (this.#lstat(source) === undefined) throw error("DEVICE_NOT_FOUND", "does not exist", source.path);
+        if (source.area.folder !== target.area.folder) {
+          throw error("DEVICE_OTHER_FILE_SYSTEM", "lies on another file system", target.path);
+        }
+        const [a, b] = [this.#lstat(source), this.#lstat(target)];
+        renameSync(source.at, target.at);
+        const same = a !== undefined && b !== undefined && a.ino === b.ino && a.dev === b.dev;
+        if (!same) this.#noted?.move(source.path, target.path);
+      }),
+    );
+  }
+
+  async remove(path: string): Promise<void> {
+    await this.#writable(path, (place) => {
+      const stat = this.#lstat(place);
+      if (stat === undefined) throw error("DEVICE_NOT_FOUND", "does not exist", place.path);
+      if (stat.isDirectory()) rmdirSync(place.at);
+      else unlinkSync(place.at);
+      this.#noted?.forget(place.path);
+    });
+  }
+
+  async readLink(path: string): Promise<string> {
+    return this.#at(path, ({ at, name }) =>
+      decodeText(readlinkSync(name === "" ? Buffer.concat([at, Buffer.from("/.")]) : at, "buffer")),
+    );
+  }
+
+  async makeLink(path: string, text: string): Promise<void> {
+    await this.#writable(path, ({ at }) => symlinkSync(Buffer.from(encodeText(text)), at));
+  }
+
+  async makeHardLink(existing: string, path: string): Promise<void> {
+    await this.#at(existing, (source) =>
+      this.#writable(path, (target) => {
+        const stat = this.#lstat(source);
+        if (stat === undefined) throw error("DEVICE_NOT_FOUND", "does not exist", source.path);
+        this.#refuseOddKinds(stat, source.path);
+        if (this.#lstat(target) !== undefined) throw error("DEVICE_EXISTS", "exists already", target.path);
+        if (source.area.folder !== target.area.folder) {
+          throw error("DEVICE_OTHER_FILE_SYSTEM", "lies on another file system", target.path);
+        }
+        linkSync(source.at, target.at);
+        const noted = this.#noted?.get(source.path);
+        if (noted !== undefined) this.#noted?.set(target.path, noted);
+      }),
+    );
+  }
+
+  async setAttributes(path: string, attributes: FileAttributes): Promise<void> {
+    await this.#at(path, async (place) => {
+      if (place.area.readOnly === true) throw error("DEVICE_READ_ONLY", "is read-only", place.path);
+      const stat = this.#lstat(place);
+      if (stat === undefined) throw error("DEVICE_NOT_FOUND", "does not exist", place.path);
+      const { uid, gid, mode } = attributes;
+      if (uid !== undefined || gid !== undefined) this.#own(place, uid ?? stat.uid, gid ?? stat.gid);
+      // Changing the owner clears set-uid and set-gid, so the mode comes after it, also when only the owner was asked for.
+      const exact = mode ?? (uid !== undefined || gid !== undefined ? stat.mode % 0o10000 : undefined);
+      if (exact !== undefined && !stat.isSymbolicLink()) await this.#chmod(place, exact, stat.isDirectory());
+      const { mode: _mode, ...forLink } = attributes;
+      const after = this.#lstat(place);
+      if (after !== undefined) this.#note(place.path, stat.isSymbolicLink() ? forLink : attributes, after);
+      if (attributes.selinuxLabel !== undefined || attributes.capabilities !== undefined) {
+        await this.#labels?.set(place.at, attributes);
+      }
+    });
+  }
+
+  #own({ at, name }: Place, uid: number, gid: number): void {
+    try {
+      lchownSync(name === "" ? Buffer.concat([at, Buffer.from("/.")]) : at, uid, gid);
+    } catch (e) {
+      // Without root an image notes the owner instead.
+      if (this.#noted === undefined || systemCode(e) !== "EPERM") throw e;
+    }
+  }
+
+  async #chmod({ at, name }: Place, mode: number, isFolder: boolean): Promise<void> {
+    // Through a handle that only names the file: its own mode may forbid opening it.
+    const O_PATH = 0o10000000;
+    const fd = openSync(name === "" ? Buffer.concat([at, Buffer.from("/.")]) : at, O_PATH | constants.O_NOFOLLOW);
+    try {
+      await chmod(`/proc/self/fd/${fd}`, this.#realMode(mode, isFolder));
+    } finally {
+      closeSync(fd);
+    }
+  }
+
+  async attributes(path: string): Promise<FileAttributes> {
+    return this.#at(path, async (place) => {
+      const stat = this.#lstat(place);
+      if (stat === undefined) throw error("DEVICE_NOT_FOUND", "does not exist", place.path);
+      const real = { uid: stat.uid, gid: stat.gid, mode: stat.mode % 0o10000 };
+      return { ...real, ...(await this.#labels?.get(place.at)), ...this.#noted?.get(place.path) };
+    });
+  }
+
+  async syncFolder(path: string): Promise<void> {
+    await this.#at(path, async (place) => {
+      const { O_RDONLY, O_DIRECTORY } = constants;
+      if (this.#lstat(place)?.isSymbolicLink() === true) {
+        throw error("DEVICE_LINK_REFUSED", "is a symbolic link, which is not followed", place.path);
+      }
+      const folder = await open(Buffer.concat([place.at, Buffer.from("/.")]), O_RDONLY | O_DIRECTORY);
+      try {
+        await folder.sync();
+      } catch (e) {
+        // Some file systems (9p, some FUSE) cannot flush a folder; their names are as durable as they get.
+        if (systemCode(e) !== "EINVAL") throw e;
+      } finally {
+        await folder.close();
+      }
+    });
+  }
+
+  async space(path: string): Promise<{ readonly freeBytes: number; readonly volatile: boolean }> {
+    const area = this.#area(normalPath(path));
+    const parts = pathParts(normalPath(path).slice(area.at === "/" ? 0 : area.at.length) || "/");
+    // The deepest folder that is there decides: on a board another file system may begin anywhere on the way.
+    for (; ; parts.pop()) {
+      let folder: FolderHandle;
+      try {
+        folder = openFolder(area.folder, parts, path);
+      } catch (e) {
+        const missing = e instanceof OtaError && (e.code === "DEVICE_NOT_FOUND" || e.code === "DEVICE_NOT_FOLDER");
+        if (!missing || parts.length === 0) throw e;
+        continue;
+      }
+      try {
+        const fs = await statfs(Buffer.concat([folder.self, Buffer.from("/.")]));
+        return {
+          freeBytes: area.freeBytes ?? fs.bavail * fs.bsize,
+          volatile: area.volatile ?? (fs.type === TMPFS || fs.type >>> 0 === RAMFS),
+        };
+      } finally {
+        folder.close();
+      }
+    }
+  }
+}
+
+class DiskFile implements OpenFile {
+  readonly #file: FileHandle;
+  readonly #path: string;
+  readonly #canWrite: boolean;
+  #size: number;
+
+  constructor(file: FileHandle, size: number, path: string, canWrite: boolean) {
+    this.#file = file;
+    this.#size = size;
+    this.#path = path;
+    this.#canWrite = canWrite;
+  }
+
+  get size(): number {
+    return this.#size;
+  }
+
+  #checkWrite(): void {
+    if (!this.#canWrite) throw error("DEVICE_READ_ONLY", "the file was opened for reading", this.#path);
+  }
+
+  async read(offset: number, length: number): Promise<Uint8Array> {
+    checkRange(this.#size, offset, length);
+    return readExactly(this.#file, offset, length, this.#path);
+  }
+
+  async write(offset: number, bytes: Uint8Array): Promise<void> {
+    this.#checkWrite();
+    await writeAll(this.#file, offset, bytes, this.#path);
+    this.#size = Math.max(this.#size, bytes.length === 0 ? 0 : offset + bytes.length);
+  }
+
+  async truncate(size: number): Promise<void> {
+    this.#checkWrite();
+    try {
+      ftruncateSync(this.#file.fd, size);
+    } catch (e) {
+      throw deviceError(e, this.#path) as Error;
+    }
+    this.#size = size;
+  }
+
+  async sync(): Promise<void> {
+    if (!this.#canWrite) return;
+    await this.#file.sync().catch((e: unknown) => {
+      throw deviceError(e, this.#path);
+    });
+  }
+
+  async close(): Promise<void> {
+    await this.#file.close();
+  }
+}
+
+/** {@link FileStore} over real folders. */
+export function diskFiles(options: DiskFilesOptions): FileStore {
+  return new DiskFiles(options);
+}
