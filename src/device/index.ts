@@ -7,7 +7,14 @@ import type { SimulatedDevice, SimulatedSpec } from "./simulated/index.ts";
 
 export { nodeCodecs } from "./codecs.ts";
 export { nodeDigests } from "./digests.ts";
+export { deviceDescriptionSchema, deviceJsonSchema, parseDescription, readDescription } from "./description.ts";
+export type { DeviceDescription, LocatedDescription } from "./description.ts";
 export { openFileReader } from "./file-reader.ts";
+export { CARD_NODE } from "./image/image-nodes.ts";
+export { nearest } from "./nearest.ts";
+export { BOARD_STATE, openDevice } from "./open-device.ts";
+export type { OpenDeviceOptions, OpenedDevice } from "./open-device.ts";
+export { isInside, normalPath, parentPath, pathParts } from "./paths.ts";
 export { openJournal } from "./journal.ts";
 export type { Journal } from "./journal.ts";
 export { lockDevice } from "./lock.ts";

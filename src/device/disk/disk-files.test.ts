@@ -122,7 +122,7 @@ describe("files on disk", () => {
           expect(`${one.join(" ")}: ${a}`).toBe(`${one.join(" ")}: ${b}`);
         }
       }),
-      { numRuns: 300 },
+      { numRuns: 120 },
     );
   });
 

@@ -282,6 +282,7 @@ export function simulatedFiles(machine: Machine, areas: () => readonly FileArea[
     },
     async syncFolder(path) {
       const { area, ino, inode, path: where } = files.existing(path);
+      refuseLink(inode, path);
       if (inode.kind !== "folder") fail("DEVICE_NOT_FOLDER", "is no folder", path);
       if (!area.readOnly) machine.perform({ kind: "sync-folder", medium: area.medium, where, ino });
     },

@@ -1,0 +1,41 @@
+/** SELinux labels and capabilities of real files, through the programs of the `attr` package. */
+import { OtaError, decodeText, toHex, writeU32 } from "../../core/index.ts";
+import type { LabelTool } from "../disk/disk-files.ts";
+import type { RunProgram } from "../run-program.ts";
+
+/** `security.capability`, version 2, as the kernel keeps it: permitted bits, effective flag set. */
+export function capabilityAttribute(bits: bigint): Uint8Array {
+  const out = new Uint8Array(20);
+  writeU32(out, 0, 0x02000001);
+  writeU32(out, 4, Number(bits & 0xffffffffn));
+  writeU32(out, 12, Number((bits >> 32n) & 0xffffffffn));
+  return out;
+}
+
+/** Descriptors of ours mean nothing to another program: it gets them through our entry in /proc. */
+function forOthers(path: Buffer): string {
+  const text = path.toString("latin1");
+  return text.startsWith("/proc/self/") ? `/proc/${process.pid}/${text.slice("/proc/self/".length)}` : text;
+}
+
+/** {@link LabelTool} of a board. */
+export function boardLabels(run: RunProgram): LabelTool {
+  const set = async (path: Buffer, name: string, value: string): Promise<void> => {
+    const { exitCode, stderr } = await run("setfattr", ["-h", "-n", name, "-v", value, "--", forOthers(path)]);
+    if (exitCode !== 0) throw new OtaError("DEVICE_IO", { what: "setfattr failed", where: name, found: stderr.trim() });
+  };
+  return {
+    async set(path, { selinuxLabel, capabilities }) {
+      if (selinuxLabel !== undefined) await set(path, "security.selinux", selinuxLabel);
+      if (capabilities !== undefined) {
+        await set(path, "security.capability", `0x${toHex(capabilityAttribute(capabilities))}`);
+      }
+    },
+    async get(path) {
+      const args = ["-h", "--only-values", "-n", "security.selinux", "--", forOthers(path)];
+      const result = await run("getfattr", args).catch(() => undefined);
+      const label = result?.exitCode === 0 ? decodeText(result.stdout).replace(/\0$/, "") : "";
+      return label === "" ? {} : { selinuxLabel: label };
+    },
+  };
+}

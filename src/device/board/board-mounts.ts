@@ -1,0 +1,44 @@
+/** What is mounted on a board. */
+import { readFile } from "node:fs/promises";
+import { OtaError } from "../../core/index.ts";
+import type { MountInfo, Mounts } from "../../core/index.ts";
+import type { RunProgram } from "../run-program.ts";
+
+/** Undoes the octal escapes (`\040`) of /proc/self/mounts. */
+function unescape(text: string): string {
+  return text.replace(/\\([0-7]{3})/g, (_, digits: string) => String.fromCharCode(Number.parseInt(digits, 8)));
+}
+
+/** The lines of /proc/self/mounts. */
+export function parseMounts(text: string): MountInfo[] {
+  return text.split("\n").flatMap((line) => {
+    const [node, at, fsType, options] = line.split(" ");
+    if (node === undefined || at === undefined || fsType === undefined || options === undefined) return [];
+    return [{ node: unescape(node), at: unescape(at), fsType, readOnly: options.split(",").includes("ro") }];
+  });
+}
+
+/** {@link Mounts} of a board, through `mount` and `umount`. */
+export function boardMounts(run: RunProgram, file = "/proc/self/mounts"): Mounts {
+  const list = async (): Promise<MountInfo[]> => parseMounts(await readFile(file, "utf8").catch(() => ""));
+  const need = async (program: string, args: readonly string[], where: string): Promise<void> => {
+    const { exitCode, stderr } = await run(program, args);
+    if (exitCode === 0) return;
+    const busy = /busy/i.test(stderr);
+    const found = stderr.trim().split("\n").pop() ?? `exit code ${exitCode}`;
+    throw new OtaError(busy ? "DEVICE_BUSY" : "DEVICE_IO", { what: `${program} failed`, where, found });
+  };
+  return {
+    list,
+    async mount(node, at, { fsType, flags }) {
+      if ((await list()).some((mount) => mount.node === node && mount.at === at)) return;
+      await need("mount", ["-t", fsType, ...(flags === undefined ? [] : ["-o", flags]), "--", node, at], at);
+    },
+    async unmount(at) {
+      if (!(await list()).some((mount) => mount.at === at)) {
+        throw new OtaError("DEVICE_NOT_FOUND", { what: "nothing is mounted", where: at });
+      }
+      await need("umount", ["--", at], at);
+    },
+  };
+}
