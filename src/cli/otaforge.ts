@@ -29,6 +29,10 @@ export const SUBCOMMANDS: Readonly<Record<string, Entry>> = {
     summary: "say how two packages differ",
     load: async () => (await import("./commands/compare.ts")).compareCommand,
   },
+  install: {
+    summary: "install a package on a board or its image",
+    load: async () => (await import("./commands/install.ts")).installCommand,
+  },
   rehearse: {
     summary: "install with the power cut at every write",
     load: async () => (await import("./commands/rehearse.ts")).rehearseCommand,

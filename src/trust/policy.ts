@@ -23,7 +23,7 @@ export function lowestAccepted(policy: Policy): string | undefined {
  * Checks a manifest that is already trusted. The same version again is accepted: repeating an update is how an interrupted
  * one is finished. @throws OtaError TRUST_MISMATCH, TRUST_HARDWARE, TRUST_DOWNGRADE
  */
-export function checkPolicy(manifest: Manifest, policy: Policy): void {
+export function checkPolicy(manifest: Pick<Manifest, "family" | "hardware" | "version">, policy: Policy): void {
   if (manifest.family !== policy.family) {
     throw new OtaError("TRUST_MISMATCH", {
       what: "the manifest is for a package of another family",

@@ -8,6 +8,7 @@ export const CORE_CODES = {
   CODEC_DAMAGED: ["format", "compressed data is damaged, cut short or followed by garbage"],
   CODEC_BOMB: ["format", "compressed data expands beyond its declared size or limit"],
   CANCELLED: ["interrupted", "the caller stopped the work"],
+  PACKAGE_WRONG_FAMILY: ["mismatch", "the package is for a device of another family"],
   USAGE: ["usage", "a wrong option or argument"],
   UNSUPPORTED: ["usage", "something this build does not do"],
   PACKAGE_UNKNOWN: ["format", "the bytes are no package of a known family"],
