@@ -1,16 +1,166 @@
-/** The delta engine of a Node program. */
-import { createPlainMaker, type DeltaMaker } from "./maker.ts";
+/**
+ * The delta engine of a Node program: worker threads over one shared WebAssembly memory. Where there is no compiled core or
+ * no threads it does the same on the caller's thread in TypeScript; the patches are the same bytes.
+ */
+import { availableParallelism } from "node:os";
+import { Worker } from "node:worker_threads";
+import type { DeltaMaker } from "./maker.ts";
+import type { ImgdiffOptions } from "./maker.ts";
+import { makeImgdiff2 } from "./imgdiff/make.ts";
+import { createCore, type Core, type CoreCall } from "./core.ts";
+import { createMemory, createWasmCore, loadCoreModule, type WasmMemory, type WasmModule } from "./core.node.ts";
+import type { LaneReply, LaneRequest } from "./core-worker.node.ts";
+import { ownLane, type Lane, type Machine } from "./bsdiff40/lanes.ts";
+import { scheduleBsdiff40, type ScheduleOptions } from "./bsdiff40/schedule.ts";
+import { memoryReader } from "../core/streams.ts";
+import type { RandomReader } from "../core/ports.ts";
 
 export interface DeltaEngineOptions {
-  /** Worker threads; default: as many as the machine has processors. */
+  /** Worker threads, at least 1; default: as many as the machine has processors, at most 8. */
   readonly jobs?: number;
+  /** The compiled core, where it is not beside this file. */
+  readonly coreFile?: string | URL;
+  /** Bytes of old indexed at a time; see {@link ScheduleOptions}. */
+  readonly windowSize?: number;
 }
 
-/** An engine with its own threads; {@link DeltaEngine.close} ends them. */
+/** An engine with its own threads; {@link DeltaEngine.close} ends them. Patches asked for at once are made one by one. */
 export interface DeltaEngine extends DeltaMaker {
+  /** What runs: the number of threads, 0 when everything runs on the caller's, and the kind of core. */
+  readonly threads: number;
+  readonly core: "wasm" | "typescript";
   close(): Promise<void>;
 }
 
-export function createDeltaEngine(_options: DeltaEngineOptions = {}): DeltaEngine {
-  return { ...createPlainMaker(), async close() {} };
+/** Most threads by default: each takes up to 50 MiB, and past this the scheduling thread holds them up. */
+const MOST_JOBS = 8;
+
+/** Windows of the TypeScript core, whose addresses stay below 2 GiB. */
+const PLAIN_WINDOW = 256 * 1024 * 1024;
+
+interface WorkerLane extends Lane {
+  end(): Promise<void>;
+}
+
+function startWorker(module: WasmModule, memory: WasmMemory): WorkerLane {
+  const worker = new Worker(new URL("./core-worker.node.js", import.meta.url), { workerData: { module, memory } });
+  // The program may end while an engine nobody closed is idle.
+  worker.unref();
+  const waiting = new Map<number, { resolve: (n: number) => void; reject: (e: Error) => void }>();
+  let nextId = 0;
+  let failure: Error | undefined;
+  const fail = (error: Error) => {
+    failure = error;
+    for (const { reject } of waiting.values()) reject(error);
+    waiting.clear();
+  };
+  worker.on("message", ({ id, result, error }: LaneReply) => {
+    const request = waiting.get(id);
+    waiting.delete(id);
+    if (waiting.size === 0) worker.unref();
+    if (error === undefined) request?.resolve(result ?? 0);
+    else request?.reject(new Error(error));
+  });
+  worker.on("error", fail);
+  worker.on("exit", () => {
+    fail(new Error("the worker thread has ended"));
+  });
+  return {
+    call: (call: CoreCall) =>
+      new Promise((resolve, reject) => {
+        if (failure !== undefined) {
+          reject(failure);
+          return;
+        }
+        if (waiting.size === 0) worker.ref();
+        waiting.set(nextId, { resolve, reject });
+        worker.postMessage({ id: nextId++, call } satisfies LaneRequest);
+      }),
+    async end() {
+      await worker.terminate();
+    },
+  };
+}
+
+/** Threads and their memory, which is made anew when a patch needs more than there is. */
+class Threads implements Machine {
+  readonly #module: WasmModule;
+  readonly #jobs: number;
+  #memory: WasmMemory | undefined;
+  #core: Core | undefined;
+  #workers: WorkerLane[] = [];
+  readonly lanes: readonly Lane[];
+
+  constructor(module: WasmModule, jobs: number) {
+    this.#module = module;
+    this.#jobs = jobs;
+    this.lanes = Array.from({ length: jobs }, (_, i) => ({
+      call: (call: CoreCall) => (this.#workers[i] as WorkerLane).call(call),
+    }));
+  }
+
+  core(size: number): Core {
+    if (this.#memory === undefined || this.#memory.buffer.byteLength < size || this.#core === undefined) {
+      void this.end();
+      const memory = createMemory(size);
+      this.#memory = memory;
+      this.#core = createWasmCore(this.#module, memory);
+      this.#workers = Array.from({ length: this.#jobs }, () => startWorker(this.#module, memory));
+    }
+    return this.#core;
+  }
+
+  async end(): Promise<void> {
+    const workers = this.#workers;
+    this.#workers = [];
+    this.#memory = undefined;
+    await Promise.all(workers.map((worker) => worker.end()));
+  }
+}
+
+/** One lane on the caller's thread. */
+function plainMachine(): Machine {
+  let core: Core | undefined;
+  const current = (size: number): Core => {
+    if (core === undefined || core.buffer.byteLength < size) core = createCore(size);
+    return core;
+  };
+  return { lanes: [ownLane(() => current(0))], core: current };
+}
+
+/** Starts an engine. Threads begin with the first patch. */
+export function createDeltaEngine(options: DeltaEngineOptions = {}): DeltaEngine {
+  const jobs = Math.max(1, Math.floor(options.jobs ?? Math.min(MOST_JOBS, availableParallelism())));
+  // Worker files exist in the compiled form only.
+  const compiled = import.meta.url.endsWith(".js");
+  const module = compiled || options.coreFile !== undefined ? loadCoreModule(options.coreFile) : undefined;
+  const threads = module !== undefined && compiled ? new Threads(module, jobs) : undefined;
+  const machine = threads ?? plainMachine();
+  const windowSize = options.windowSize ?? (threads === undefined ? PLAIN_WINDOW : undefined);
+  let last: Promise<unknown> = Promise.resolve();
+
+  const bsdiff40 = (old: RandomReader, fresh: RandomReader, more: ScheduleOptions = {}): Promise<Uint8Array> => {
+    const settings = { ...more, ...(windowSize === undefined ? {} : { windowSize }) };
+    const work = last.then(() => scheduleBsdiff40(machine, old, fresh, settings));
+    last = work.catch(() => undefined);
+    return work;
+  };
+
+  return {
+    threads: threads === undefined ? 0 : jobs,
+    core: threads === undefined ? "typescript" : "wasm",
+    bsdiff40,
+    async imgdiff2(old, fresh, { zip, bonus, ...rest }: ImgdiffOptions = {}) {
+      return makeImgdiff2(await old.read(0, old.size), await fresh.read(0, fresh.size), {
+        bsdiff: (from, to) => bsdiff40(memoryReader(from), memoryReader(to), rest),
+        ...(zip === undefined ? {} : { zip }),
+        ...(bonus === undefined ? {} : { bonus }),
+        ...(rest.signal === undefined ? {} : { signal: rest.signal }),
+      });
+    },
+    async close() {
+      await last;
+      await threads?.end();
+    },
+  };
 }

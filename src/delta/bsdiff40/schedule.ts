@@ -1,0 +1,242 @@
+/**
+ * Makes BSDIFF40 patches in lanes: ranges of new are searched side by side, and pieces of the streams are compressed as soon
+ * as they are complete. Borders of ranges, pieces and windows are fixed, so the bytes are the same for any number of lanes.
+ *
+ * Memory: a window of old with its indexes, an arena for each lane, and what waits to be compressed. Old files beyond a
+ * window are indexed window by window; each range of new is compared with the window around its own position.
+ */
+import { checkCancel } from "../../core/streams.ts";
+import type { Cancel, ProgressEvent, RandomReader } from "../../core/ports.ts";
+import { Bzip2Joiner, type Bzip2Block } from "../bzip2/joiner.ts";
+import { pieceBlocks, pieceInput, pieceSteps } from "../bzip2/writer.ts";
+import type { Core } from "../core.ts";
+import { RANGE_SIZE } from "../core/work.ts";
+import { PatchAssembler, type StreamIndex } from "./assembler.ts";
+import { LanePool, runOnLane, type Lane, type Machine } from "./lanes.ts";
+import {
+  arenaLayout,
+  jobLayout,
+  SETTINGS,
+  stepFor,
+  WINDOW_SIZE,
+  writeArena,
+  writeJob,
+  type ArenaLayout,
+  type Effort,
+  type JobLayout,
+  type Settings,
+} from "./plan.ts";
+import { learntPrices, LITERAL_COUNT, PRICE_COUNT, priorPrices } from "./prices.ts";
+import * as steps from "./steps.ts";
+
+export interface ScheduleOptions {
+  readonly effort?: Effort;
+  readonly signal?: Cancel;
+  readonly progress?: (event: ProgressEvent) => void;
+  /** Bytes of old that are indexed at a time, a multiple of 8 MiB; default 1 GiB. Changes the patch. */
+  readonly windowSize?: number;
+}
+
+/** Bytes of old that are read at a time. */
+const READ_SIZE = 4 * 1024 * 1024;
+/** Candidates are kept between passes up to this many bytes, then found again. */
+const KEEP_LIMIT = 192 * 1024 * 1024;
+
+interface ArenaLane {
+  readonly lane: Lane;
+  readonly arena: ArenaLayout;
+}
+
+/** A window of old and the ranges of new that are compared with it. */
+interface Window {
+  readonly at: number;
+  readonly size: number;
+  readonly ranges: steps.Range[];
+}
+
+/** Windows begin at multiples of half their size; each range takes the one whose middle is nearest to its own position. */
+export function windowsFor(oldSize: number, newSize: number, windowSize: number): Window[] {
+  const windows: Window[] = [];
+  const half = windowSize / 2;
+  const lastStart = Math.max(0, Math.ceil(oldSize / half) * half - windowSize);
+  for (let newAt = 0; newAt < newSize; newAt += RANGE_SIZE) {
+    const wanted = Math.round((newAt - half) / half) * half;
+    const at = Math.min(lastStart, Math.max(0, wanted));
+    const range = { newAt, size: Math.min(RANGE_SIZE, newSize - newAt), expected: newAt - at };
+    const last = windows.at(-1);
+    if (last?.at === at) last.ranges.push(range);
+    else windows.push({ at, size: Math.min(windowSize, oldSize - at), ranges: [range] });
+  }
+  return windows;
+}
+
+/** One patch in the making. */
+class Schedule {
+  readonly #core: Core;
+  readonly #memory: ArrayBufferLike;
+  readonly #layout: JobLayout;
+  readonly #settings: Settings;
+  readonly #lanes: readonly ArenaLane[];
+  readonly #pool: LanePool<ArenaLane>;
+  readonly #assembler: PatchAssembler;
+  readonly #pieces: { stream: StreamIndex; blocks: Promise<Bzip2Block[]> }[] = [];
+  readonly #old: RandomReader;
+  readonly #fresh: RandomReader;
+  readonly #options: ScheduleOptions;
+  #searched = 0;
+
+  constructor(machine: Machine, old: RandomReader, fresh: RandomReader, options: ScheduleOptions) {
+    this.#settings = SETTINGS[options.effort ?? "default"];
+    const layout = jobLayout(Math.min(old.size, options.windowSize ?? WINDOW_SIZE), this.#settings);
+    let end = layout.firstArena;
+    this.#lanes = machine.lanes.map((lane) => {
+      const arena = arenaLayout(end);
+      end = arena.end;
+      return { lane, arena };
+    });
+    this.#core = machine.core(end);
+    this.#memory = this.#core.buffer;
+    this.#layout = layout;
+    this.#pool = new LanePool(this.#lanes);
+    this.#assembler = new PatchAssembler(fresh.size);
+    this.#old = old;
+    this.#fresh = fresh;
+    this.#options = options;
+    for (const { arena } of this.#lanes) writeArena(this.#memory, arena);
+  }
+
+  #progress(phase: string, doneBytes: number, totalBytes: number): void {
+    this.#options.progress?.({ phase, doneBytes, totalBytes });
+  }
+
+  /** The same kind of work on every lane at once. */
+  async #all<T>(work: (lane: ArenaLane, share: steps.Share) => Promise<T>): Promise<T[]> {
+    const count = this.#lanes.length;
+    const settled = await Promise.allSettled(this.#lanes.map((lane, index) => work(lane, { index, count })));
+    return settled.map((result) => {
+      if (result.status === "rejected") throw result.reason;
+      return result.value;
+    });
+  }
+
+  async #index(window: Window): Promise<JobLayout> {
+    const layout = { ...this.#layout, oldSize: window.size };
+    const bytes = new Uint8Array(this.#memory, layout.old, window.size);
+    for (let at = 0; at < window.size; at += READ_SIZE) {
+      checkCancel(this.#options.signal);
+      const size = Math.min(READ_SIZE, window.size - at);
+      bytes.set(await this.#old.read(window.at + at, size), at);
+      this.#progress("read old", window.at + at + size, this.#old.size);
+    }
+    writeJob(this.#memory, layout, this.#settings);
+    const step = stepFor(this.#settings, window.size);
+    const counts = await this.#all((l, share) => runOnLane(l.lane, steps.countSteps(layout, step, share)));
+    const seeds = counts.reduce((sum, [n]) => sum + n, 0);
+    const keys = counts.reduce((sum, [, n]) => sum + n, 0);
+    const sizes = steps.sizeIndexes(this.#memory, layout, seeds, keys);
+    const filled = await this.#all((l, share) => runOnLane(l.lane, steps.countBucketSteps(layout, sizes[0], share)));
+    const starts = filled.map((_, i) => filled.slice(0, i).reduce((sum, n) => sum + n, 0));
+    await this.#all((l, share) => {
+      return runOnLane(l.lane, steps.fillSteps(layout, sizes, share, starts[share.index] as number));
+    });
+    return layout;
+  }
+
+  /** Complete pieces of the streams go to the next idle lanes, in front of ranges. */
+  async #compress(all: boolean): Promise<void> {
+    const { cutting } = this.#settings;
+    const scan = new Uint8Array(this.#memory, this.#layout.scan);
+    for (;;) {
+      const piece = this.#assembler.piece((front) => {
+        scan.set(front);
+        return this.#core.pieceLength(this.#layout.scan, front.length, cutting.leaf, cutting.leaves);
+      }, all);
+      if (piece === undefined) return;
+      const { bytes, stream } = piece;
+      const started = await this.#pool.start(true, async ({ lane, arena }) => {
+        new Uint8Array(this.#memory, pieceInput(arena.piece), bytes.length).set(bytes);
+        const count = await runOnLane(lane, pieceSteps(arena.piece, bytes.length, cutting));
+        return pieceBlocks(this.#memory, arena.piece, count);
+      });
+      this.#pieces.push({ stream, blocks: started.done });
+    }
+  }
+
+  async #search(window: Window, layout: JobLayout): Promise<void> {
+    const { passes, prior, scale } = this.#settings;
+    const kept = new Map<steps.Range, steps.Candidates>();
+    let keptBytes = 0;
+    steps.writePrices(this.#memory, layout, priorPrices(prior, scale));
+    for (let pass = 1; pass <= passes; pass++) {
+      const last = pass === passes;
+      const ranges: Promise<steps.RangeResult | undefined>[] = [];
+      let added = 0;
+      const add = async () => {
+        const range = window.ranges[added] as steps.Range;
+        const result = await (ranges[added] as (typeof ranges)[number]);
+        added++;
+        if (result === undefined) return;
+        this.#assembler.addRange(range.newAt, range.size, window.at, result);
+        await this.#compress(false);
+      };
+      for (const range of window.ranges) {
+        checkCancel(this.#options.signal);
+        const bytes = await this.#fresh.read(range.newAt, range.size);
+        const { done } = await this.#pool.start(false, async ({ lane, arena }) => {
+          steps.loadRange(this.#memory, arena, range, bytes);
+          const saved = kept.get(range);
+          if (saved !== undefined) steps.restoreCandidates(this.#memory, arena, saved);
+          else await runOnLane(lane, steps.gatherSteps(layout, arena));
+          if (!last && saved === undefined && keptBytes < KEEP_LIMIT) {
+            const candidates = steps.saveCandidates(this.#memory, arena);
+            keptBytes += candidates.segments.byteLength + candidates.tables.byteLength;
+            kept.set(range, candidates);
+          }
+          await runOnLane(lane, steps.searchSteps(layout, arena, !last));
+          if (last) kept.delete(range);
+          this.#searched += range.size;
+          this.#progress("search", this.#searched, passes * this.#fresh.size);
+          return last ? steps.takeResult(this.#memory, arena) : undefined;
+        });
+        ranges.push(done);
+        // Results wait for their turn, but never more of them than lanes.
+        while (ranges.length - added > this.#lanes.length) await add();
+      }
+      while (added < ranges.length) await add();
+      if (last) return;
+      const sum = new Float64Array(PRICE_COUNT + LITERAL_COUNT);
+      for (const { arena } of this.#lanes) steps.takeCounts(this.#memory, arena, sum);
+      steps.writePrices(this.#memory, layout, learntPrices(sum, prior));
+    }
+  }
+
+  async run(): Promise<Uint8Array> {
+    const windowSize = this.#options.windowSize ?? WINDOW_SIZE;
+    for (const window of windowsFor(this.#old.size, this.#fresh.size, windowSize)) {
+      await this.#search(window, await this.#index(window));
+    }
+    this.#assembler.endRanges();
+    await this.#compress(true);
+    const joiners = [new Bzip2Joiner(), new Bzip2Joiner(), new Bzip2Joiner()] as const;
+    let done = 0;
+    for (const { stream, blocks } of this.#pieces) {
+      for (const block of await blocks) joiners[stream].add(block);
+      this.#progress("compress", ++done, this.#pieces.length);
+      checkCancel(this.#options.signal);
+    }
+    return this.#assembler.compose(joiners);
+  }
+}
+
+/**
+ * A BSDIFF40 patch that turns `old` into `fresh`; stock bspatch 4.3 applies it.
+ * @throws OtaError CANCELLED, and what the readers throw
+ */
+export async function scheduleBsdiff40(
+  machine: Machine,
+  old: RandomReader,
+  fresh: RandomReader,
+  options: ScheduleOptions = {},
+): Promise<Uint8Array> {
+  return new Schedule(machine, old, fresh, options).run();
+}
