@@ -9,3 +9,9 @@ export { createPlainMaker, type DeltaMaker, type DeltaOptions, type ImgdiffOptio
 export { applyImgdiff2, type ImgdiffApplyOptions } from "./imgdiff/apply.ts";
 export { makeImgdiff2, type BsdiffMaker, type ImgdiffMakeOptions } from "./imgdiff/make.ts";
 export { isImgdiff2, readImgdiff2, type ImgdiffChunk } from "./imgdiff/read.ts";
+export { applyForge, openForge, type ForgeApplyOptions, type ForgeDecoder } from "./forge/apply.ts";
+export { makeForge, type CoverFinder, type ForgeCover, type ForgeMakeOptions } from "./forge/make.ts";
+export { makeOtaforge, type OtaforgeOptions } from "./forge/maker.ts";
+export { isForgeDelta, readForge, readForgeHeader, type ForgeBlock, type ForgePatch } from "./forge/read.ts";
+export { insideRepackers, REPACKER_NAMES, type Repacker } from "./forge/repack.ts";
+export type { PartFinder } from "./forge/scan.ts";
