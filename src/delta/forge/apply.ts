@@ -115,7 +115,7 @@ export async function openForge(
         (_at, size) => new Uint8Array(size),
         async (bytes) => {
           checkCancel(signal);
-          if (coder.overrun > MAX_OVERRUN)
+          if (coder.exhausted)
             throw new OtaError("FORGE_DAMAGED", { what: "a block ends early", where: `block ${index}` });
           await out.add(bytes);
         },
@@ -133,9 +133,6 @@ export async function openForge(
     },
   };
 }
-
-/** Zeros a coder may read behind its stream: those its ending left out, and what it looks ahead. */
-const MAX_OVERRUN = 4 * 1024 * 1024;
 
 /** Gathers a block of the view and packs what is packed in new. */
 class BlockOutput {

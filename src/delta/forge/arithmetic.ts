@@ -41,6 +41,9 @@ function makeStretch(): Int16Array {
 /** 8192 / (n + 1.6), the step of an adaptive probability seen n times. */
 export const RATE = Int32Array.from({ length: 1024 }, (_, n) => Math.trunc(81920 / (10 * n + 16)));
 
+/** Zero bytes an encoder leaves out at the end, at most. */
+const MAX_DROPPED = 32;
+
 /** Where bits come from or go to. */
 export class BinaryCoder {
   readonly decoding: boolean;
@@ -62,9 +65,9 @@ export class BinaryCoder {
     return at < this.#bytes.length ? (this.#bytes[at] as number) : 0;
   }
 
-  /** Bytes read beyond the end of the input: a decoder that runs far beyond it reads a damaged stream. */
-  get overrun(): number {
-    return Math.max(0, this.#at - this.#bytes.length);
+  /** Whether a decoder has read so far beyond its input that the stream must be damaged. */
+  get exhausted(): boolean {
+    return this.#at > this.#bytes.length + MAX_DROPPED + 4;
   }
 
   #put(byte: number): void {
@@ -102,8 +105,9 @@ export class BinaryCoder {
       for (let i = 0; i < bytes; i++) this.#put((point / 2 ** (24 - 8 * i)) & 255);
       break;
     }
+    // Zeros at the end need not be stored; only a few are left out, so that reading far beyond the end is a sign of damage.
     let end = this.#at;
-    while (end > 0 && this.#bytes[end - 1] === 0) end--;
+    while (end > 0 && this.#at - end < MAX_DROPPED && this.#bytes[end - 1] === 0) end--;
     return this.#bytes.slice(0, end);
   }
 }

@@ -109,7 +109,7 @@ export function decodeCovers(stored: Uint8Array, count: number, oldViewSize: num
     const { gap, size, shift } = numbers.code(0, 0, 0);
     const newAt = end + gap;
     const oldAt = newAt - shift;
-    if (!(size > 0 && newAt + size <= newViewSize && oldAt >= 0 && oldAt + size <= oldViewSize)) {
+    if (!(!coder.exhausted && size > 0 && newAt + size <= newViewSize && oldAt >= 0 && oldAt + size <= oldViewSize)) {
       throw new OtaError("FORGE_DAMAGED", { what: "a cover lies outside old or new", where: `cover ${i}` });
     }
     covers.add(newAt, oldAt, size);
