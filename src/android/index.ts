@@ -4,3 +4,7 @@ export * from "./releasetools/index.ts";
 export * from "./signing/index.ts";
 export * from "./target-files/index.ts";
 export * from "./verifier/index.ts";
+export * from "./updater/index.ts";
+export { applyPatch, checkPatchSource } from "./applypatch/apply.ts";
+export type { PatchChoice, PatchContext, PatchRequest } from "./applypatch/apply.ts";
+export { runApplyPatch } from "./applypatch/command.ts";

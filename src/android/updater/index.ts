@@ -1,0 +1,5 @@
+/** The updater: update scripts run over the ports of a device. */
+export { parseFileContexts } from "./file-contexts.ts";
+export type { FileContexts } from "./file-contexts.ts";
+export { REBOOT_EXIT, runUpdater, SCRIPT_NAME } from "./run.ts";
+export type { UpdaterOptions, UpdaterOutcome } from "./run.ts";
