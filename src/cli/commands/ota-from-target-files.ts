@@ -19,7 +19,7 @@ const flag = (long: string, short?: string): GetoptOption => ({
 });
 const extra = (option: GetoptOption): GetoptOption => ({ ...option, extra: true });
 
-const OPTIONS: readonly GetoptOption[] = [
+export const OTA_OPTIONS: readonly GetoptOption[] = [
   value("board_config", "b"),
   value("package_key", "k"),
   value("incremental_from", "i"),
@@ -113,7 +113,7 @@ export function parseOtaArguments(
   argv: readonly string[],
   io: Io,
 ): (OtaRequest & { progress?: string; json: boolean }) | undefined {
-  const parsed = getopt(argv, OPTIONS);
+  const parsed = getopt(argv, OTA_OPTIONS);
   const values = lastValues(parsed);
   if (values.has("help")) return undefined;
   const [targetFiles, output, ...more] = parsed.operands;

@@ -1,4 +1,6 @@
 /** Android at the front door. */
+import { buildAndroidPack } from "../android-pack.ts";
+import { androidPackageVerbs } from "../android-package.ts";
 import type { Family } from "../family.ts";
 
 export const androidFamily: Family = {
@@ -7,4 +9,6 @@ export const androidFamily: Family = {
   // A zip's first local header, or the payload magic `CrAU`.
   detect: async ({ head: [a, b, c, d] }) =>
     (a === 0x50 && b === 0x4b && c === 3 && d === 4) || (a === 0x43 && b === 0x72 && c === 0x41 && d === 0x55),
+  pack: buildAndroidPack,
+  ...androidPackageVerbs,
 };
