@@ -2,7 +2,7 @@
 import { hexOffset } from "../core/bytes.ts";
 import { OtaError } from "../core/errors.ts";
 import { printable } from "../core/text.ts";
-import type { BlockTarget, Clock, Digests, FileStore, RandomReader } from "../core/ports.ts";
+import type { BlockTarget, Clock, Device, Digests, FileStore, RandomReader } from "../core/ports.ts";
 import { readMetaAsLoader } from "./explain-boot.ts";
 import type { Medium } from "./explain-boot.ts";
 import { SECTOR_SIZE, TOC_OFFSET, TOC_SIZE } from "./layouts.ts";
@@ -29,6 +29,48 @@ export interface K230Card {
   readonly bootId?: string;
   /** The device's loader reads `ota_meta` on this medium, although the stock one does not. */
   readonly readsMeta?: boolean;
+  /** What stays the same while the card is opened again and again; default: the target. */
+  readonly owner?: object;
+}
+
+/** Where a device has its card and what is known of it. */
+export interface CardOptions {
+  /** Node of the whole medium, default `/dev/card`. */
+  readonly card?: string;
+  /** Default `sdcard`. */
+  readonly medium?: Medium;
+  readonly board?: string;
+  readonly chip?: string;
+  /** Media on which the device's loader reads `ota_meta`; default those of the stock one. */
+  readonly readsMetaOn?: readonly Medium[];
+}
+
+export const CARD_NODE = "/dev/card";
+
+/** The card of a device, for an update or its health. The caller closes `target`. @throws OtaError DEVICE_* */
+export async function openCard(
+  device: Device,
+  options: CardOptions = {},
+  access: "read" | "write" = "write",
+): Promise<K230Card> {
+  const { medium = "sdcard", readsMetaOn, chip } = options;
+  const board = options.board ?? device.hardware;
+  const bootId = await device.bootId();
+  const target = await device.nodes.open(options.card ?? CARD_NODE, access);
+  const { digests, clock, state, running } = device;
+  return {
+    target,
+    medium,
+    digests,
+    clock,
+    state,
+    owner: device,
+    ...(board === undefined ? {} : { board }),
+    ...(chip === undefined ? {} : { chip }),
+    ...(running === undefined ? {} : { running }),
+    ...(bootId === undefined ? {} : { bootId }),
+    ...(readsMetaOn === undefined ? {} : { readsMeta: readsMetaOn.includes(medium) }),
+  };
 }
 
 export interface CardLayout {

@@ -51,12 +51,12 @@ export function checkHardware(card: Pick<K230Card, "board" | "chip">, { header }
 const installedHere = new WeakMap<object, Slot>();
 
 export function noteInstalled(card: K230Card, slot: Slot): void {
-  installedHere.set(card.target, slot);
+  installedHere.set(card.owner ?? card.target, slot);
 }
 
 /** The slot of an update that was installed in this boot and so cannot run yet. */
 export function pendingSlot(card: K230Card, state: K230State): Slot | undefined {
-  const here = installedHere.get(card.target);
+  const here = installedHere.get(card.owner ?? card.target);
   if (card.bootId === undefined) return here;
   return state.installed?.bootId === card.bootId ? state.installed.slot : undefined;
 }

@@ -11,22 +11,23 @@
 import { toHex } from "../core/bytes.ts";
 import { OtaError } from "../core/errors.ts";
 import type { ErrorCode } from "../core/errors.ts";
-import type { ProgressSink, RandomReader } from "../core/ports.ts";
+import type { ByteStream, Device, ProgressSink, RandomReader } from "../core/ports.ts";
 import { silentProgress } from "../core/progress.ts";
 import { checkCancel } from "../core/streams.ts";
-import { readAhead } from "./card.ts";
-import type { K230Card } from "./card.ts";
+import { openCard, readAhead } from "./card.ts";
+import type { CardOptions, K230Card } from "./card.ts";
 import { planInstall } from "./install-plan.ts";
 import { stateRecord } from "./install-state.ts";
 import { checkContentDigest, contentEnd, paddedEnd, readKdimg, truncated } from "./kdimg.ts";
 import { KDIMG_HEADER_SIZE } from "./layouts.ts";
 import type { Slot } from "./ota-meta.ts";
+import { scanKdimg, trailingBytes } from "./scan.ts";
 import { SafeInstaller } from "./safe-installer.ts";
 import type { InstalledReport, SafeOptions } from "./safe-installer.ts";
 import { VendorDriver } from "./vendor-driver.ts";
 import type { DriverEvent } from "./vendor-driver.ts";
 
-export interface OtaOptions extends Omit<SafeOptions, "checkedImage"> {
+export interface OtaOptions extends SafeOptions {
   /** `vendor`: the kernel driver's exact behaviour, harmful cases included. Default `safe`. */
   readonly profile?: "safe" | "vendor";
 }
@@ -68,17 +69,26 @@ export interface Ota {
 const DEFAULT_CHUNK = 1024 * 1024;
 const sessions = new WeakSet<object>();
 
-/** Opens an update session on a card. @throws OtaError DEVICE_BUSY while another one is open, K230_MEDIUM */
-export async function createOta(card: K230Card, options: OtaOptions = {}): Promise<Ota> {
-  if (sessions.has(card.target)) {
-    throw new OtaError("DEVICE_BUSY", {
-      what: "another update session is open on this medium",
-      where: card.target.path,
-    });
+/**
+ * Opens an update session on a device's card, or on a card that is open already.
+ * @throws OtaError DEVICE_BUSY while another session is open, DEVICE_*, K230_MEDIUM (vendor profile)
+ */
+export async function createOta(where: Device | K230Card, options: OtaOptions & CardOptions = {}): Promise<Ota> {
+  const owner: object = "nodes" in where ? where : (where.owner ?? where.target);
+  if (sessions.has(owner)) throw new OtaError("DEVICE_BUSY", "another update session is open on this medium");
+  sessions.add(owner);
+  const ends = [(): void => void sessions.delete(owner)] as (() => void | Promise<void>)[];
+  const end = async (): Promise<void> => {
+    for (const step of ends) await step();
+  };
+  try {
+    const card = "nodes" in where ? await openCard(where, options) : where;
+    if ("nodes" in where) ends.push(() => card.target.close());
+    return options.profile === "vendor" ? new VendorSession(card, options, end) : new SafeSession(card, options, end);
+  } catch (e) {
+    await end();
+    throw e;
   }
-  const session = options.profile === "vendor" ? new VendorSession(card, options) : new SafeSession(card, options);
-  sessions.add(card.target);
-  return session;
 }
 
 function emptyPiece(): OtaError {
@@ -88,12 +98,14 @@ function emptyPiece(): OtaError {
 abstract class Session implements Ota {
   protected readonly card: K230Card;
   protected readonly options: OtaOptions;
+  readonly #release: () => Promise<void>;
   #ended = false;
   #failure: unknown;
 
-  constructor(card: K230Card, options: OtaOptions) {
+  constructor(card: K230Card, options: OtaOptions, release: () => Promise<void>) {
     this.card = card;
     this.options = options;
+    this.#release = release;
   }
 
   abstract get position(): number;
@@ -124,7 +136,7 @@ abstract class Session implements Ota {
     try {
       return await this.end(this.#failure !== undefined);
     } finally {
-      sessions.delete(this.card.target);
+      await this.#release();
     }
   }
 
@@ -147,8 +159,8 @@ abstract class Session implements Ota {
 class SafeSession extends Session {
   #installer: SafeInstaller;
 
-  constructor(card: K230Card, options: OtaOptions) {
-    super(card, options);
+  constructor(card: K230Card, options: OtaOptions, release: () => Promise<void>) {
+    super(card, options, release);
     this.#installer = new SafeInstaller(card, options);
   }
 
@@ -220,6 +232,25 @@ export async function checkImage(card: K230Card, image: RandomReader, options: O
   return imageId;
 }
 
+/**
+ * The checks of {@link checkImage} for an image that can only be read from its beginning (compressed), in a pass of its own.
+ * @returns hex SHA-256 of header and part table
+ * @throws OtaError KDIMG_*, K230_*
+ */
+export async function checkImageStream(card: K230Card, image: ByteStream, options: OtaOptions = {}): Promise<string> {
+  const scan = await scanKdimg(image, card.digests);
+  const [problem] = scan.problems;
+  const { header, parts, tableEnd, imageId } = scan;
+  if (problem !== undefined || header === undefined) {
+    throw problem ?? new OtaError("KDIMG_BAD_MAGIC", { what: "no kdimg header", where: "offset 0x0" });
+  }
+  const state = await stateRecord(card.state).load();
+  await planInstall(card, { header, parts, tableEnd, imageId }, state, options);
+  const trailing = trailingBytes(scan);
+  if (trailing === 0) return imageId;
+  throw new OtaError("KDIMG_TRAILING_DATA", { what: "bytes follow the last content", expected: 0, found: trailing });
+}
+
 const EVENT_CODES: Readonly<Partial<Record<DriverEvent, ErrorCode>>> = {
   "header-magic": "KDIMG_BAD_MAGIC",
   "header-crc": "KDIMG_BAD_HEADER_CRC",
@@ -245,8 +276,8 @@ class VendorSession extends Session {
   readonly #driver: VendorDriver;
   #fed = 0;
 
-  constructor(card: K230Card, options: OtaOptions) {
-    super(card, options);
+  constructor(card: K230Card, options: OtaOptions, release: () => Promise<void>) {
+    super(card, options, release);
     this.#driver = new VendorDriver(card);
     if (this.#driver.open() < 0) throw this.#refusal();
   }

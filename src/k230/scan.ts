@@ -1,5 +1,5 @@
 /** Looks through a whole image in one pass, as far as it can be read: what `kdimg info` and `otaforge inspect` show. */
-import { concatBytes } from "../core/bytes.ts";
+import { concatBytes, toHex } from "../core/bytes.ts";
 import { OtaError } from "../core/errors.ts";
 import { printable } from "../core/text.ts";
 import type { ByteStream, Digest, Digests } from "../core/ports.ts";
@@ -30,6 +30,8 @@ export interface KdimgScan {
   readonly tableEnd: number;
   /** Bytes of the file. */
   readonly size: number;
+  /** Hex SHA-256 of header and part table, which tells images apart; empty when they are not complete. */
+  readonly imageId: string;
   /** Everything that is wrong, in the order it was met. */
   readonly problems: readonly OtaError[];
 }
@@ -129,7 +131,7 @@ export async function scanKdimg(stream: ByteStream, digests: Digests): Promise<K
   );
   if (header === undefined) {
     await taker.close();
-    return { parts: [], tableEnd: 0, size: head.length, problems };
+    return { parts: [], tableEnd: 0, size: head.length, imageId: "", problems };
   }
   const tableSize = header.partCount * KDIMG_ENTRY_SIZE;
   const table = await taker.take(Math.min(tableSize, MAX_TABLE));
@@ -156,7 +158,11 @@ export async function scanKdimg(stream: ByteStream, digests: Digests): Promise<K
     for (const scan of scans) scan.take(at, bytes);
     at += bytes.length;
   }
-  return { header, parts: scans.map((s) => s.end(at, problems)), tableEnd, size: at, problems };
+  const id = digests.create("sha256");
+  id.update(head);
+  id.update(table);
+  const imageId = table.length < tableSize ? "" : toHex(id.digest());
+  return { header, parts: scans.map((s) => s.end(at, problems)), tableEnd, size: at, imageId, problems };
 }
 
 function readableParts(header: KdimgHeader, table: Uint8Array): KdimgPart[] {

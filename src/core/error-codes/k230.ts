@@ -19,6 +19,7 @@ export const K230_CODES = {
   KDIMG_NOTHING_TO_INSTALL: ["format", "no part has a name that an A/B update installs"],
   KDIMG_PARTIAL: ["format", "only one half of the pair rtt and rtapp is in the image"],
   KDIMG_COMPRESSED: ["format", "the image is compressed; the driver takes it only unpacked"],
+  KDIMG_UNSAFE_NAME: ["format", "a part name cannot be used as a file name"],
   KDIMG_NOT_SEQUENTIAL: ["usage", "bytes were not handed over in order"],
   K230_SESSION: ["usage", "the update session is used in the wrong order"],
   K230_BAD_FIRMWARE: ["format", "a firmware header or what it protects is damaged"],
