@@ -28,11 +28,13 @@ async function verify(input: PackageInput): Promise<Report> {
   const scan = await scanInput(input);
   const bad = scan.problems;
   const text =
-    bad.length === 0
-      ? `${scan.parts.length} parts, every digest fits`
-      : bad.map((p) => p.message).join("\n");
+    bad.length === 0 ? `${scan.parts.length} parts, every digest fits` : bad.map((p) => p.message).join("\n");
   const exitCode = bad.length === 0 ? 0 : 3;
-  return { text, json: { family: "k230", ok: bad.length === 0, ...scanJson(scan), problems: problemsJson(bad) }, exitCode };
+  return {
+    text,
+    json: { family: "k230", ok: bad.length === 0, ...scanJson(scan), problems: problemsJson(bad) },
+    exitCode,
+  };
 }
 
 /** A part's name as a file name. @throws OtaError KDIMG_UNSAFE_NAME */
@@ -89,17 +91,25 @@ class PartFile {
 
 async function extract(input: PackageInput, folder: string, names: readonly string[]): Promise<Report> {
   if (input.reader === undefined) {
-    throw new OtaError("UNSUPPORTED", { what: "extraction reads the image twice", hint: "Store it in a file and name that." });
+    throw new OtaError("UNSUPPORTED", {
+      what: "extraction reads the image twice",
+      hint: "Store it in a file and name that.",
+    });
   }
   const scan = await scanInput(input);
   const wanted = scan.parts.filter((p) => names.length === 0 || names.includes(p.name));
   for (const name of names) {
-    if (!scan.parts.some((p) => p.name === name)) throw new OtaError("USAGE", { what: "the image has no such part", where: printable(name) });
+    if (!scan.parts.some((p) => p.name === name))
+      throw new OtaError("USAGE", { what: "the image has no such part", where: printable(name) });
   }
   if (scan.header === undefined && scan.problems[0] !== undefined) throw scan.problems[0];
   const seen = new Set<string>();
   for (const { name } of wanted) {
-    if (seen.has(name)) throw new OtaError("KDIMG_DUPLICATE_PART", { what: "two parts would have the same file", where: printable(name) });
+    if (seen.has(name))
+      throw new OtaError("KDIMG_DUPLICATE_PART", {
+        what: "two parts would have the same file",
+        where: printable(name),
+      });
     seen.add(name);
   }
   await mkdir(folder, { recursive: true });
@@ -152,7 +162,8 @@ async function compare(a: PackageInput, b: PackageInput): Promise<Report> {
 }
 
 export const k230PackageVerbs: Pick<Family, "inspect" | "verify" | "extract" | "compare"> = {
-  inspect: async (input: PackageInput, _options: CommonOptions) => inspectReport(await scanInput(input), input.gzipped ? undefined : input.reader),
+  inspect: async (input: PackageInput, _options: CommonOptions) =>
+    inspectReport(await scanInput(input), input.gzipped ? undefined : input.reader),
   verify,
   extract,
   compare,

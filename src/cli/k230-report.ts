@@ -66,7 +66,12 @@ export function scanText({ header, parts, size }: KdimgScan): string {
   ];
   for (const part of parts) {
     const { kind, pageSize, spareSize } = describeFlag(part.flag);
-    const flag = part.flag === 0n ? "" : kind === FLAG_KIND_OOB ? `, pages of ${pageSize}+${spareSize}` : `, flag 0x${part.flag.toString(16)}`;
+    const flag =
+      part.flag === 0n
+        ? ""
+        : kind === FLAG_KIND_OOB
+          ? `, pages of ${pageSize}+${spareSize}`
+          : `, flag 0x${part.flag.toString(16)}`;
     lines.push(
       `${printable(part.name)}`,
       `  medium   ${hexOffset(part.offset)}, ${part.size} of ${part.maxSize} bytes${part.eraseSize > 0 ? `, erases ${part.eraseSize}` : ""}${flag}`,
@@ -77,7 +82,10 @@ export function scanText({ header, parts, size }: KdimgScan): string {
   return lines.join("\n");
 }
 
-async function firmwareOf(part: ScannedPart, reader: RandomReader | undefined): Promise<Record<string, unknown> | undefined> {
+async function firmwareOf(
+  part: ScannedPart,
+  reader: RandomReader | undefined,
+): Promise<Record<string, unknown> | undefined> {
   if (!looksLikeFirmware(part.head) || part.head.length < FIRMWARE_HEADER_SIZE) return undefined;
   try {
     const { cryptoType, length } = decodeFirmwareHeader(part.head);
@@ -126,7 +134,8 @@ export async function inspectReport(scan: KdimgScan, reader: RandomReader | unde
     const say = Object.entries(fw).map(([k, v]) => `${k} ${String(v)}`);
     lines.push(`firmware in ${printable(name)}: ${say.join(", ")}`);
   }
-  const views = scan.header === undefined ? [] : driverView({ header: scan.header, parts: scan.parts, tableEnd: scan.tableEnd });
+  const views =
+    scan.header === undefined ? [] : driverView({ header: scan.header, parts: scan.parts, tableEnd: scan.tableEnd });
   lines.push("An A/B update by the kernel driver:");
   for (const { name, taken, why } of views) lines.push(`  ${taken ? "takes  " : "ignores"} ${printable(name)}: ${why}`);
   if (views.length === 0) lines.push("  refuses the image");

@@ -49,6 +49,10 @@ export const SUBCOMMANDS: Readonly<Record<string, Entry>> = {
     summary: "sign a package, beside it or inside it",
     load: async () => (await import("./commands/sign.ts")).signCommand,
   },
+  health: {
+    summary: "trial boot, confirmation and rollback of a K230",
+    load: async () => (await import("./commands/health.ts")).healthCommand,
+  },
   doctor: {
     summary: "what this machine has and lacks",
     load: async () => (await import("./commands/doctor.ts")).doctorCommand,

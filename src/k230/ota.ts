@@ -59,6 +59,8 @@ export interface Ota {
    * After a failed update it only ends the session. @throws OtaError KDIMG_TRUNCATED, K230_READ_BACK, DEVICE_*
    */
   destroy(): Promise<OtaReport>;
+  /** Ends the session without committing: the source broke off. What is written stays for a resume. */
+  abort(): Promise<void>;
   /**
    * Installs a whole image and ends the session. The safe profile reads and checks all of it before the first write.
    * @param chunkSize bytes handed over at a time, default 1 MiB
@@ -138,6 +140,11 @@ abstract class Session implements Ota {
     } finally {
       await this.#release();
     }
+  }
+
+  async abort(): Promise<void> {
+    this.#failure ??= new OtaError("CANCELLED", "the update was given up");
+    if (!this.#ended) await this.destroy();
   }
 
   async writeFile(image: RandomReader, chunkSize = DEFAULT_CHUNK): Promise<OtaReport> {

@@ -98,6 +98,7 @@ export class SafeInstaller {
   #position = 0;
   #invalidated = false;
   #written = 0;
+  #readBack = 0;
   #failure: unknown;
   #report: InstalledReport | undefined;
 
@@ -204,7 +205,8 @@ export class SafeInstaller {
     const jobs: PartJob[] = [];
     for (const part of plan.parts) {
       const target = plan.targets.find((t) => t.part === part.name) as Target;
-      const skip = plan.committed || (plan.done.includes(part.name) && (await this.#holds(target, part)));
+      const skip =
+        plan.committed || (plan.done.includes(part.name) && (await this.#holds(target, part, () => undefined)));
       jobs.push({ part, target, skip });
     }
     const ranges = plan.ranges.map((range): RangeJob => {
@@ -291,7 +293,11 @@ export class SafeInstaller {
     await target.flush();
     for (const { part, target: place, writer } of job.jobs) {
       if (writer === undefined) continue;
-      if (!(await this.#holds(place, part))) {
+      const tell = (bytes: number): void => {
+        this.#readBack += bytes;
+        this.#tell("read back", active, part.name, this.#readBack);
+      };
+      if (!(await this.#holds(place, part, tell))) {
         throw new OtaError("K230_READ_BACK", {
           what: "what was read back is not what was written",
           where: `${place.name} on ${target.path}`,
@@ -305,19 +311,12 @@ export class SafeInstaller {
   }
 
   /** Whether a partition holds a part's content. */
-  async #holds(place: Target, part: InstallPart): Promise<boolean> {
+  async #holds(place: Target, part: InstallPart, tell: (bytes: number) => void): Promise<boolean> {
     const digest = this.#card.digests.create("sha256");
-    let done = 0;
     for await (const bytes of readAhead(this.#card.target, place.offset, part.contentSize, READ_BACK_PIECE)) {
       checkCancel(this.#options.cancel);
       digest.update(bytes);
-      done += bytes.length;
-      this.#progress.progress({
-        phase: `read back ${part.name}`,
-        item: part.name,
-        doneBytes: done,
-        totalBytes: part.contentSize,
-      });
+      tell(bytes.length);
     }
     return toHex(digest.digest()) === toHex(part.sha256);
   }

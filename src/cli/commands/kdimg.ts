@@ -61,7 +61,9 @@ export async function kdimgMain(argv: readonly string[], io: Io): Promise<number
       .argument("[names...]", "parts to write (default: all)")
       .option("-C, --directory <dir>", "folder to write into, made when missing", ".")
       .option("--json", "print JSON on standard output and nothing else there")
-      .action(async (name: string, names: string[], values: ExtractValues) => done(await extract(name, names, values, io))),
+      .action(async (name: string, names: string[], values: ExtractValues) =>
+        done(await extract(name, names, values, io)),
+      ),
   );
   if (argv.length === 0) {
     program.outputHelp();

@@ -47,5 +47,6 @@ export const K230_CODES = {
   K230_NO_SLOT_TO_ROLL_BACK: ["mismatch", "there is no complete other slot to go back to"],
   K230_NOT_ON_TRIAL: ["mismatch", "no update waits for its confirmation"],
   K230_WOULD_NOT_BOOT: ["mismatch", "the loader would not start this medium"],
+  K230_DOWNLOAD: ["interrupted", "the download of an image broke off; run the command again"],
   K230_WRONG_BASE: ["mismatch", "the running slot is not the base of this delta image"],
 } as const;

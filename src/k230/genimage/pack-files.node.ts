@@ -1,7 +1,7 @@
 /** Packs a configuration from and to folders: everything is written beside its name and appears whole or not at all. */
 import { createHash, randomBytes } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { mkdir, open, readFile, rename, rm } from "node:fs/promises";
+import { mkdir, open, readFile, rename, rm, rmdir } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { OtaError } from "../../core/errors.ts";
 import { printable } from "../../core/text.ts";
@@ -54,6 +54,8 @@ class Outputs {
   readonly #folder: string;
   readonly #suffix = `.otaforge-${process.pid}-${randomBytes(4).toString("hex")}`;
   readonly #names: string[] = [];
+  /** First of the folders that were made for the output. */
+  #made: string | undefined;
 
   constructor(folder: string) {
     this.#folder = folder;
@@ -69,7 +71,7 @@ class Outputs {
   }
 
   async create(name: string, write: (file: Awaited<ReturnType<typeof open>>) => Promise<void>): Promise<void> {
-    await mkdir(this.#folder, { recursive: true });
+    this.#made ??= await mkdir(this.#folder, { recursive: true });
     const file = await open(this.draft(name), "wx");
     this.#names.push(name);
     try {
@@ -90,6 +92,12 @@ class Outputs {
 
   async discard(): Promise<void> {
     for (const name of this.#names) await rm(this.draft(name), { force: true });
+    const made = this.#made;
+    if (made === undefined) return;
+    // Only folders that were made here and are empty again.
+    for (let folder = resolve(this.#folder); folder.startsWith(made); folder = dirname(folder)) {
+      await rmdir(folder).catch(() => undefined);
+    }
   }
 }
 

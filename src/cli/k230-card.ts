@@ -1,0 +1,123 @@
+/** Opens a K230's card for a command: a device description, or a file or node named on the command line. */
+import { existsSync, mkdirSync, realpathSync, statSync } from "node:fs";
+import { resolve } from "node:path";
+import { Option, type Command } from "commander";
+import { OtaError } from "../core/errors.ts";
+import type { FileStore } from "../core/ports.ts";
+import { acquireLock, nodeDigests, openDevice, openFileReader, type OpenedDevice } from "../device/index.ts";
+import { diskFiles } from "../device/disk/disk-files.ts";
+import { openRawFile } from "../device/disk/raw-file.ts";
+import { openCard, type CardOptions, type K230Card, type Medium } from "../k230/index.ts";
+import type { Io } from "./io.ts";
+
+export const MEDIA: readonly Medium[] = ["sdcard", "emmc", "spi-nand", "spi-nor"];
+
+export interface CardValues {
+  disk?: string;
+  device?: string;
+  medium?: Medium;
+  running?: "a" | "b";
+  state?: string;
+  board?: string;
+  chip?: string;
+}
+
+/** Adds the options that name the card. */
+export function withCardOptions(command: Command): Command {
+  return command
+    .option("--disk <file>", "image of the whole medium, or its node")
+    .option("--device <file>", "device description (DEVICE.json) instead of --disk")
+    .addOption(new Option("--medium <medium>", "what the medium is (default: sdcard)").choices(MEDIA))
+    .addOption(new Option("--running <slot>", "the slot that really runs").choices(["a", "b"]))
+    .option("--state <dir>", "folder for the journal and trial counters of --disk")
+    .option("--board <text>", "board text the image must have, where it has one")
+    .option("--chip <text>", "chip text the image must have, where it has one");
+}
+
+/** What a device's description says of its card. */
+export function cardOptions(device: OpenedDevice): CardOptions {
+  const { medium, loader, board, chip } = device.description;
+  return {
+    ...(medium === undefined ? {} : { medium }),
+    ...(board === undefined ? {} : { board }),
+    ...(chip === undefined ? {} : { chip }),
+    ...(loader === undefined ? {} : { readsMetaOn: loader.readsMetaOn }),
+  };
+}
+
+export interface OpenedCard {
+  readonly card: K230Card;
+  /** Keys of the description, absolute paths. */
+  readonly keyFiles: readonly string[];
+  close(): Promise<void>;
+}
+
+function stateStore(folder: string): FileStore {
+  mkdirSync(folder, { recursive: true });
+  return diskFiles({ areas: [{ at: "/", folder: realpathSync(folder) }] });
+}
+
+/**
+ * The card the options name. Opened for writing it is locked when there is a device description.
+ * @throws OtaError USAGE, DEVICE_*
+ */
+export async function openCardOf(
+  values: CardValues,
+  io: Io,
+  use: { access: "read" | "write"; command: string },
+): Promise<OpenedCard> {
+  if (values.device !== undefined) return openDescribed(values, values.device, io, use);
+  if (values.disk === undefined) {
+    throw new OtaError("USAGE", { what: "no card was named", hint: "Give --disk FILE or --device DEVICE.json." });
+  }
+  const path = resolve(io.cwd, values.disk);
+  const reader = await openFileReader(path);
+  await reader.close();
+  const file = realpathSync(path);
+  const exclusive = statSync(file).isBlockDevice();
+  const target = await openRawFile({ file, path: values.disk, size: reader.size, access: use.access, exclusive });
+  const { medium = "sdcard", running, board, chip, state } = values;
+  const card: K230Card = {
+    target,
+    medium,
+    digests: nodeDigests,
+    ...(running === undefined ? {} : { running }),
+    ...(board === undefined ? {} : { board }),
+    ...(chip === undefined ? {} : { chip }),
+    ...(state === undefined ? {} : { state: stateStore(resolve(io.cwd, state)) }),
+  };
+  return { card, keyFiles: [], close: () => target.close() };
+}
+
+async function openDescribed(
+  values: CardValues,
+  file: string,
+  io: Io,
+  { access, command }: { access: "read" | "write"; command: string },
+): Promise<OpenedCard> {
+  if (values.disk !== undefined) throw new OtaError("USAGE", "--disk and --device exclude each other");
+  const path = resolve(io.cwd, file);
+  if (!existsSync(path)) throw new OtaError("DEVICE_NOT_FOUND", { what: "no such device description", where: file });
+  const device = await openDevice(path, values.running === undefined ? {} : { running: values.running });
+  const lock = access === "write" ? await acquireLock(device, command) : undefined;
+  try {
+    const { medium, board, chip } = values;
+    const options = {
+      ...cardOptions(device),
+      ...(medium === undefined ? {} : { medium }),
+      ...(board === undefined ? {} : { board }),
+      ...(chip === undefined ? {} : { chip }),
+    };
+    const card = await openCard(device, options, access);
+    const close = async (): Promise<void> => {
+      await card.target.close();
+      await lock?.release();
+      await device.close();
+    };
+    return { card, keyFiles: device.description.keys ?? [], close };
+  } catch (e) {
+    await lock?.release();
+    await device.close();
+    throw e;
+  }
+}
