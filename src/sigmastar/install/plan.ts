@@ -130,9 +130,12 @@ async function resolve(device: Device, record: VerifiedRecord, path: string): Pr
     case OPT.UBI_UPDATE:
       return resolveRaw(device, path, record.head.opt, where);
     case OPT.FILE_ADD:
-      return { work: "file add" };
-    case OPT.FILE_DELETE:
-      return { work: "file delete" };
+    case OPT.FILE_DELETE: {
+      const kind = (await device.nodes.info(path))?.kind ?? "file";
+      if (kind !== "file")
+        throw wrongKind(where, "a file record names a raw node", "Pack it with --block-update or --ubi-update.");
+      return { work: record.head.opt === OPT.FILE_ADD ? "file add" : "file delete" };
+    }
     default: {
       const node = await device.nodes.info(path);
       if (node === undefined || node.kind === "file") {
