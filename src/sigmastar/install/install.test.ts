@@ -456,6 +456,8 @@ describe("refusals before the first write", () => {
       fileSystems: { "/mnt": { node: "/dev/mtdblock4", fsType: "squashfs" } },
     });
     const before = await snapshot(device);
+    const unmounting = testPackage({ ...ALL, begin: "sync; umount -l /mnt || exit 1" });
+    await install(device.fork(), unmounting);
     await expect(install(device, testPackage(ALL))).rejects.toMatchObject({ code: "SIGMASTAR_MOUNTED" });
     expect(await snapshot(device)).toEqual(before);
     expect(device.scriptsNoted.map((s) => [s.name, s.variables["OTA_STATUS"]])).toEqual([

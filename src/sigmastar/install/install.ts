@@ -19,7 +19,7 @@ import type { Context, Scratch } from "./context.ts";
 import { asInstallState, firstState } from "./device-state.ts";
 import type { InstallState } from "./device-state.ts";
 import { removeTemporaries, runFiles } from "./file-step.ts";
-import { checkMounts } from "./mounts.ts";
+import { checkMounts, followNotedUnmounts } from "./mounts.ts";
 import { openPayloads, verifySource } from "./package-source.ts";
 import type { PackageSource, VerifiedPackage } from "./package-source.ts";
 import { joinPath } from "./paths.ts";
@@ -199,6 +199,7 @@ async function installPlanned(
   if (!ctx.resumed) await ctx.journal.save(ctx.state);
   try {
     await runScript(ctx, scripts, { name: "begin script", text: pkg.beginScript, status: "0" });
+    if (scripts[0]?.ran === false) await followNotedUnmounts(ctx, pkg.beginScript);
     await checkMounts(ctx, left);
     await runTargets(ctx, left, scripts, roomForBatches);
     if (wanted.some((t) => t.work === "raw difference")) await cleanScratch(ctx);

@@ -1,5 +1,6 @@
 /** Whether targets are still mounted, once the begin script had its chance to unmount them. */
 import { OtaError } from "../../core/errors.ts";
+import { decodeText } from "../../core/text.ts";
 import type { MountInfo } from "../../core/ports.ts";
 import type { Context } from "./context.ts";
 import { parentOf } from "./paths.ts";
@@ -54,5 +55,28 @@ export async function checkMounts(ctx: Context, targets: readonly Target[]): Pro
         hint: `Let the begin script run: mount -o remount,rw ${mount.at}`,
       });
     }
+  }
+}
+
+/** What a line of a script unmounts: `umount -l /customer`, `umount /dev/ubi0_3 || true`. */
+function unmountedBy(script: string): string[] {
+  return script.split(/[\n;&|]+/).flatMap((command) => {
+    const words = command.trim().split(/\s+/);
+    if (!/^(?:(?:\/usr)?\/s?bin\/)?umount$/.test(words[0] ?? "")) return [];
+    return words.slice(1).filter((word) => !word.startsWith("-"));
+  });
+}
+
+/**
+ * On a device that only notes scripts, what the begin script would have unmounted is unmounted all the same, so that the
+ * check of mounts says what it would say on the board. Only plain `umount PLACE` commands are understood.
+ */
+export async function followNotedUnmounts(ctx: Context, script: Uint8Array): Promise<void> {
+  const named = new Set(unmountedBy(decodeText(script)));
+  if (named.size === 0) return;
+  for (const mount of await ctx.device.mounts.list()) {
+    if (!named.has(mount.at) && !named.has(mount.node)) continue;
+    await ctx.device.mounts.unmount(mount.at);
+    ctx.sink.note("info", `${mount.at}: unmounted, as the begin script says`);
   }
 }
