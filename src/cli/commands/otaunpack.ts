@@ -209,7 +209,7 @@ async function unpack(
   screen: OpenScreen | undefined,
 ): Promise<number> {
   const compressed = values.get("x");
-  const name = compressed ?? (values.get("r") as string);
+  const name = compressed ?? values.get("r") ?? "";
   const opened = await openPackage(name, io);
   try {
     const known = detectGeneration(opened.plainHead, nodeDigests) !== undefined;
