@@ -102,7 +102,7 @@ export async function installInput(
       ...(scratch === undefined ? {} : { scratch }),
       acceptVolatile: options.acceptVolatile,
       promised: promisedDifferences(options.items),
-      ...(options.signature === "unsigned" ? {} : { signedBy: options.signature }),
+      ...(options.signature.startsWith("signed by") ? { signedBy: options.signature } : {}),
       ignoreMasks: extras.ignoreMasks === true,
       abandon: extras.abandon === true,
       lock: (d) => acquireLock(d, extras.command),

@@ -8,8 +8,7 @@ import { isOtaError, OtaError } from "../../core/errors.ts";
 import type { ProgressSink } from "../../core/ports.ts";
 import { nodeDigests, openDevice, type OpenedDevice } from "../../device/index.ts";
 import { FIRST_PROGRESS, detectGeneration, nextProgress, plainLine } from "../../sigmastar/index.ts";
-import { checkPolicy } from "../../trust/index.ts";
-import type { InstallOptions, PackageInput } from "../family.ts";
+import { sigmastarFamily } from "../families/sigmastar.ts";
 import { getopt, type GetoptOption } from "../getopt.ts";
 import type { Io } from "../io.ts";
 import { openPackage } from "../package-input.ts";
@@ -23,7 +22,7 @@ import {
   type ScreenChoice,
 } from "../screen.ts";
 import { installInput } from "../sigmastar-device.ts";
-import { findClaim, loadPublicKeys, signedPhrase } from "../trust.ts";
+import { checkFamily, raiseFloor, vouch } from "../vouch.ts";
 
 const HELP = `Usage: otaunpack -x FILE | -r FILE [-t DIR] [-p PICTURE]
   -x FILE                   install a gzip package (SStarOta.bin.gz)
@@ -164,43 +163,6 @@ function fromDescription(f: NonNullable<OpenedDevice["description"]["framebuffer
   };
 }
 
-interface Vouched {
-  readonly input: PackageInput;
-  readonly signature: string;
-  readonly items: InstallOptions["items"];
-}
-
-/** The package as its manifest vouches for it, and who signed. With keys in the device description it must be signed. */
-async function vouch(
-  input: PackageInput,
-  device: OpenedDevice,
-  io: Io,
-  manifest: string | undefined,
-): Promise<Vouched> {
-  const keys = await loadPublicKeys(device.description.keys ?? []);
-  const claim = await findClaim(input, io, manifest);
-  if (claim === undefined) {
-    if (keys.length === 0) return { input, signature: "unsigned", items: [] };
-    throw new OtaError("TRUST_UNSIGNED", {
-      what: "the package carries no signature, and this device has keys",
-      where: input.name,
-      hint: "Sign it with: otaforge sign.",
-    });
-  }
-  const good = keys.length > 0 ? await claim.check(keys) : [];
-  const { minimumVersion } = device.description;
-  checkPolicy(claim, {
-    family: "sigmastar",
-    ...(device.hardware === undefined ? {} : { hardware: device.hardware }),
-    ...(minimumVersion === undefined ? {} : { minimumVersion }),
-  });
-  return {
-    input: claim.secure(input),
-    signature: good.length > 0 ? signedPhrase(good) : "unsigned",
-    items: claim.items,
-  };
-}
-
 async function unpack(
   values: Values,
   io: Io,
@@ -220,11 +182,12 @@ async function unpack(
         hint: opened.gzipped ? "Use -x for it." : "Use -r for it.",
       });
     }
-    const { input, signature, items } = await vouch(opened, device, io, values.get("manifest"));
+    checkFamily(device, sigmastarFamily);
+    const vouched = await vouch(opened, sigmastarFamily, device, io, values.get("manifest"));
     const sinks: ProgressSink[] = screen === undefined ? [paint] : [paint, screen];
     const temporary = values.get("t");
     const report = await installInput(
-      input,
+      vouched.input,
       device,
       {
         progress: fanOut(...sinks),
@@ -234,8 +197,8 @@ async function unpack(
         acceptVolatile: values.has("accept-volatile"),
         allowPartial: false,
         keyFiles: [],
-        items,
-        signature,
+        items: vouched.claim?.items ?? [],
+        signature: vouched.signature,
         ...(temporary === undefined ? {} : { temporary }),
       },
       {
@@ -247,6 +210,7 @@ async function unpack(
         abandon: values.has("abandon"),
       },
     );
+    await raiseFloor(device, vouched);
     await screen?.finish();
     paint.done();
     io.out(values.has("json") ? `${JSON.stringify(report.json, null, 2)}\n` : `${report.text}\n`);
