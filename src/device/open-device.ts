@@ -67,9 +67,15 @@ const clock = { nowMs: () => Date.now(), monotonicMs: () => performance.now() };
 /** Mounts of an image: which of the described ones an installer finds or makes mounted. */
 class ImageMounts implements Mounts {
   readonly #described: readonly (MountInfo & { readonly from: string })[];
+  readonly #folders: ReadonlySet<string>;
+  readonly #files: FileStore;
   #mounted: MountInfo[];
 
-  constructor(description: LocatedDescription) {
+  constructor(description: LocatedDescription, files: FileStore) {
+    this.#files = files;
+    this.#folders = new Set(
+      Object.entries(description.mounts ?? {}).flatMap(([at, { dir }]) => (dir === undefined ? [] : [normalPath(at)])),
+    );
     // A recovery starts with nothing mounted and mounts what it needs; the other families update a running system.
     const byDefault = description.family !== "android";
     this.#described = Object.entries(description.mounts ?? {}).map(([at, mount]) => ({
@@ -106,6 +112,30 @@ class ImageMounts implements Mounts {
       });
     }
     this.#mounted.push({ at: where, node, readOnly: known.readOnly, fsType });
+  }
+
+  async #empty(folder: string): Promise<void> {
+    for (const name of await this.#files.list(folder)) {
+      const path = `${folder}/${name}`;
+      if ((await this.#files.stat(path))?.kind === "folder") await this.#empty(path);
+      await this.#files.remove(path);
+    }
+    await this.#files.syncFolder(folder);
+  }
+
+  async format(node: string): Promise<void> {
+    if (this.#mounted.some((mount) => mount.node === node)) {
+      throw new OtaError("DEVICE_BUSY", { what: "is mounted", where: node });
+    }
+    const known = this.#described.find((mount) => mount.node === node && this.#folders.has(mount.at));
+    if (known === undefined) {
+      throw new OtaError("DEVICE_NOT_FOUND", {
+        what: "nothing to format",
+        where: node,
+        hint: "Describe it under mounts in the device description, with a dir.",
+      });
+    }
+    await this.#empty(known.at);
   }
 
   async unmount(at: string): Promise<void> {
@@ -162,7 +192,7 @@ function openImage(description: LocatedDescription, options: OpenDeviceOptions):
     }
   }
   const files = diskFiles({ areas, noted: new AttributeStore(join(stateFolder, "attributes")) });
-  const mounts = new ImageMounts(description);
+  const mounts = new ImageMounts(description, files);
   const mounted = mountedNodes(mounts);
   const ubi = imageUbi({ nodes, freeBytes: description.ubiFreeBytes ?? 0, state, mounted });
   return {

@@ -27,7 +27,10 @@ export function boardLabels(run: RunProgram): LabelTool {
   return {
     async set(path, { selinuxLabel, capabilities }) {
       if (selinuxLabel !== undefined) await set(path, "security.selinux", selinuxLabel);
-      if (capabilities !== undefined) {
+      if (capabilities === 0n) {
+        // None there is as good as one taken away.
+        await run("setfattr", ["-h", "-x", "security.capability", "--", forOthers(path)]);
+      } else if (capabilities !== undefined) {
         await set(path, "security.capability", `0x${toHex(capabilityAttribute(capabilities))}`);
       }
     },

@@ -40,5 +40,17 @@ export function boardMounts(run: RunProgram, file = "/proc/self/mounts"): Mounts
       }
       await need("umount", ["--", at], at);
     },
+    async format(node, { fsType, sizeBytes }) {
+      if ((await list()).some((mount) => mount.node === node)) {
+        throw new OtaError("DEVICE_BUSY", { what: "is mounted", where: node });
+      }
+      if (!/^[a-z0-9]{1,16}$/.test(fsType)) {
+        throw new OtaError("DEVICE_WRONG_KIND", { what: "no file system of this name", where: fsType });
+      }
+      // Sizes of update scripts are whole KiB; a negative one leaves room at the end, which no mkfs is told that way.
+      const size = sizeBytes !== undefined && sizeBytes > 0 ? [`${Math.floor(sizeBytes / 1024)}k`] : [];
+      const force = fsType === "f2fs" ? "-f" : fsType.startsWith("ext") ? "-F" : undefined;
+      await need(`mkfs.${fsType}`, [...(force === undefined ? [] : [force]), "--", node, ...size], node);
+    },
   };
 }

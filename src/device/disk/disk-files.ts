@@ -18,7 +18,7 @@ import {
   unlinkSync,
 } from "node:fs";
 import type { Stats } from "node:fs";
-import { chmod, open, statfs } from "node:fs/promises";
+import { chmod, lutimes, open, statfs } from "node:fs/promises";
 import type { FileHandle } from "node:fs/promises";
 import { OtaError, checkRange, compareBytes, decodeText, encodeText } from "../../core/index.ts";
 import type { FileAttributes, FileInfo, FileStore, OpenFile, OpenMode } from "../../core/index.ts";
@@ -230,11 +230,12 @@ class DiskFiles implements FileStore {
     if (this.#noted === undefined) return;
     const stat = typeof real === "number" ? fstatSync(real) : real;
     const wanted = { ...this.#noted.get(path), ...attributes };
-    const { uid, gid, mode, ...others } = wanted;
+    const { uid, gid, mode, capabilities, ...others } = wanted;
     this.#noted.set(path, {
       ...(uid === undefined || uid === stat.uid ? {} : { uid }),
       ...(gid === undefined || gid === stat.gid ? {} : { gid }),
       ...(mode === undefined || mode === stat.mode % 0o10000 ? {} : { mode }),
+      ...(capabilities === undefined || capabilities === 0n ? {} : { capabilities }),
       ...others,
     });
   }
@@ -328,9 +329,11 @@ class DiskFiles implements FileStore {
       // Changing the owner clears set-uid and set-gid, so the mode comes after it, also when only the owner was asked for.
       const exact = mode ?? (uid !== undefined || gid !== undefined ? stat.mode % 0o10000 : undefined);
       if (exact !== undefined && !stat.isSymbolicLink()) await this.#chmod(place, exact, stat.isDirectory());
-      const { mode: _mode, ...forLink } = attributes;
+      const { mtimeMs, ...lasting } = attributes;
+      const { mode: _mode, ...forLink } = lasting;
       const after = this.#lstat(place);
-      if (after !== undefined) this.#note(place.path, stat.isSymbolicLink() ? forLink : attributes, after);
+      if (after !== undefined) this.#note(place.path, stat.isSymbolicLink() ? forLink : lasting, after);
+      if (mtimeMs !== undefined) await lutimes(place.at, stat.atimeMs / 1000, mtimeMs / 1000);
       if (attributes.selinuxLabel !== undefined || attributes.capabilities !== undefined) {
         await this.#labels?.set(place.at, attributes);
       }

@@ -28,7 +28,11 @@ export function mountFunctions(session: UpdaterSession): FunctionTable {
   };
 
   const mountNode = async (partitionType: string, location: string): Promise<string | undefined> =>
-    partitionType === "MTD" ? findMtd(device, location) : devicePath(location);
+    partitionType === "MTD" ? ((await findMtd(device, location)) ?? (await foldedMtd(location))) : devicePath(location);
+
+  /** A flash partition that an image device shows as a folder has no node of its own. */
+  const foldedMtd = async (name: string): Promise<string | undefined> =>
+    device.kind === "board" || /[/\0]/.test(name) ? undefined : `/dev/mtd/by-name/${name}`;
 
   const mountedAt = async (point: string): Promise<boolean> => {
     const path = devicePath(point).replace(/(.)\/+$/, "$1");
