@@ -15,3 +15,20 @@ export { makeOtaforge, type OtaforgeOptions } from "./forge/maker.ts";
 export { isForgeDelta, readForge, readForgeHeader, type ForgeBlock, type ForgePatch } from "./forge/read.ts";
 export { insideRepackers, REPACKER_NAMES, type Repacker } from "./forge/repack.ts";
 export type { PartFinder } from "./forge/scan.ts";
+export {
+  applyInPlace,
+  type InPlaceJournal,
+  type InPlaceOptions,
+  type InPlaceResult,
+  type InPlaceState,
+} from "./in-place.ts";
+export {
+  chooseFullOrDelta,
+  LARGEST_SHARE,
+  patchProven,
+  type Attempt,
+  type Choice,
+  type ChoiceOptions,
+  type DeltaFormat,
+  type PatchCandidate,
+} from "./choice.ts";

@@ -14,4 +14,6 @@ export const DELTA_CODES = {
   FORGE_VERSION: ["format", "an otaforge delta of a version this build does not read"],
   FORGE_BASE: ["mismatch", "the old file is not the one an otaforge delta was made for"],
   FORGE_REPACKER: ["usage", "an otaforge delta needs a re-packer that is not there or not allowed"],
+  INPLACE_JOURNAL: ["mismatch", "another in-place patch was begun on this target and is not finished"],
+  INPLACE_SPACE: ["device", "no lasting room for what an in-place patch saves"],
 } as const;
