@@ -53,6 +53,10 @@ export const SUBCOMMANDS: Readonly<Record<string, Entry>> = {
     summary: "trial boot, confirmation and rollback of a K230",
     load: async () => (await import("./commands/health.ts")).healthCommand,
   },
+  demo: {
+    summary: "all of it on small real inputs, offline",
+    load: async () => (await import("./commands/demo.ts")).demoCommand,
+  },
   doctor: {
     summary: "what this machine has and lacks",
     load: async () => (await import("./commands/doctor.ts")).doctorCommand,
