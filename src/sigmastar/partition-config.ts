@@ -267,13 +267,13 @@ class Fragment implements PartitionConfig {
       if (present === undefined) this.#variables.set(name, { text, deferred: true });
     } else if (operator === "=") this.#variables.set(name, { text, deferred: true });
     else if (operator === "+=" && (present === undefined || present.deferred)) {
-      const joined = present === undefined ? text : `${present.text} ${text}`;
+      const joined = present === undefined ? text : text === "" ? present.text : `${present.text} ${text}`;
       this.#variables.set(name, { text: joined, deferred: true });
     } else {
       const before = operator === "+=" ? (present as Variable) : undefined;
       try {
         const value = this.#expand(text, false, new Map());
-        const joined = before === undefined ? value : `${before.text} ${value}`;
+        const joined = before === undefined ? value : value === "" ? before.text : `${before.text} ${value}`;
         const failure = before?.failure;
         this.#variables.set(name, { text: joined, deferred: false, ...(failure === undefined ? {} : { failure }) });
       } catch (e) {
