@@ -159,6 +159,7 @@ async function writePlain(
     const ports: RecordPorts = {
       files,
       patches,
+      generation,
       ...options,
       async onPatch({ destination, old, fresh }) {
         items.push({ index, name: destination, base: await contentDigest(old), result: await contentDigest(fresh) });

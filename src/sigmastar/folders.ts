@@ -176,7 +176,7 @@ export async function* folderRecords(
   const base = { ...(log === undefined ? {} : { log }), ...(masks === undefined ? {} : { masks }) };
   const destinationOf = (path: string): string => `${options.destination ?? ""}/${path}`;
   const spaced = [...plan.changed, ...plan.added, ...plan.deleted].filter((path) => path.includes(" "));
-  if (spaced.length > 0) {
+  if (spaced.length > 0 && ports.generation === "v1.6") {
     ports.progress?.note("warning", `a v1.6 client reads a space as the end of a destination: ${few(spaced)}`);
   }
   for (const path of plan.changed) {

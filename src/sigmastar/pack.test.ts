@@ -136,7 +136,7 @@ describe("packing", () => {
     expect(await pack("v1.6", { destination: Array.from({ length: 17 }, (_, i) => `/d${i}`).join(" ") })).toBe(
       "SIGMASTAR_TEXT_TOO_LONG",
     );
-    expect(await pack("v1.6", { destination: "   " })).toBe("SIGMASTAR_NO_DESTINATION");
+    expect(await pack("v1.6", { destination: "   " })).toBe("SIGMASTAR_DESTINATION_MISSING");
     expect(() => createPackage(digests, { generation: "v1.6", buildId: "x".repeat(65) })).toThrow(OtaError);
   });
 

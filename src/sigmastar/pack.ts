@@ -133,7 +133,7 @@ function headOf(format: GenerationFormat, spec: RecordSpec, profile: PackProfile
     });
   }
   if (spec.destination === "") {
-    throw new OtaError("SIGMASTAR_NO_DESTINATION", { what: "the destination is missing", expected: "-d PATH" });
+    throw new OtaError("SIGMASTAR_DESTINATION_MISSING", { what: "the destination is missing", expected: "-d PATH" });
   }
   limitText(format, "the destination", spec.destination);
   const head: RecordHead = {
@@ -161,7 +161,7 @@ function headOf(format: GenerationFormat, spec: RecordSpec, profile: PackProfile
   const full = { ...head, sourceName: spec.sourceName ?? "", log: spec.log ?? "", masks };
   const count = destinationsOf(format.generation, full).length;
   if (count === 0 || count > MAX_DESTINATIONS) {
-    throw new OtaError(count === 0 ? "SIGMASTAR_NO_DESTINATION" : "SIGMASTAR_TEXT_TOO_LONG", {
+    throw new OtaError(count === 0 ? "SIGMASTAR_DESTINATION_MISSING" : "SIGMASTAR_TEXT_TOO_LONG", {
       what: count === 0 ? "the destination is blank" : "too many destinations",
       where: "-d",
       expected: `1 to ${MAX_DESTINATIONS} separated by spaces`,
@@ -232,7 +232,7 @@ async function roll(file: OpenFile, map: PackageMap, cause: unknown): Promise<vo
  * any failure the package is what it was.
  *
  * @throws OtaError the codes of `mapPackage`; SIGMASTAR_GENERATION_MISMATCH, SIGMASTAR_OPERATION,
- *   SIGMASTAR_NO_DESTINATION, SIGMASTAR_TEXT_TOO_LONG, SIGMASTAR_SIZE_LIMIT, SIGMASTAR_SOURCE_TOO_LARGE; CANCELLED
+ *   SIGMASTAR_DESTINATION_MISSING, SIGMASTAR_TEXT_TOO_LONG, SIGMASTAR_SIZE_LIMIT, SIGMASTAR_SOURCE_TOO_LARGE; CANCELLED
  */
 export async function appendRecords(
   file: OpenFile,

@@ -8,6 +8,7 @@ import { checkCancel, memoryReader } from "../core/streams.ts";
 import { printable } from "../core/text.ts";
 import { writableFileSystem } from "./file-system-magic.ts";
 import { OPT } from "./layout.ts";
+import type { Generation } from "./layout.ts";
 import type { PackFiles, SourceFile } from "./pack-files.ts";
 import type { PackProfile, RecordSpec } from "./pack.ts";
 
@@ -31,6 +32,8 @@ export interface RecordPorts {
   readonly progress?: ProgressSink;
   readonly cancel?: Cancel;
   readonly profile?: PackProfile;
+  /** Generation of the package, for warnings that concern one only. */
+  readonly generation?: Generation;
   /** Called before a diff record is given out, while both files are open. */
   readonly onPatch?: (note: PatchNote) => Promise<void>;
 }
@@ -92,7 +95,7 @@ export async function* singleRecord(
   const opt = SINGLE_OPERATIONS[options.operation];
   const destination = options.destination ?? "";
   if (destination === "") {
-    throw new OtaError("SIGMASTAR_NO_DESTINATION", {
+    throw new OtaError("SIGMASTAR_DESTINATION_MISSING", {
       what: "the destination is missing",
       where: `--${options.operation}`,
       expected: "-d PATH",

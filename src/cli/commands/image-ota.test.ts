@@ -114,6 +114,14 @@ describe("image-ota", () => {
     expect(readdirSync(join(cwd, "images")).filter((f) => f.startsWith("SStarOta"))).toEqual([]);
   });
 
+  it("refuses to write the size of a kernel image that is not there into the boot environment", async () => {
+    const { cwd } = setUp("v1.6_spinand_some");
+    rmSync(join(cwd, "images/kernel"));
+    const { code, io } = await imageOta(cwd, ["--select", "ipl"]);
+    expect([code, io.stderr()]).toEqual([2, expect.stringContaining("kernel_otaenv.sh")]);
+    expect((await imageOta(cwd, ["--select", "ipl", "--generation", "v0.4"])).code).toBe(0);
+  });
+
   it("makes nothing of an empty list", async () => {
     const { cwd } = setUp("v0.2_nor_no_scripts");
     writeFileSync(join(cwd, "partition.config"), "OTA_IMAGE_LIST =\n");

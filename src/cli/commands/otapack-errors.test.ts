@@ -158,6 +158,31 @@ describe("otapack", () => {
     }
   });
 
+  it("makes single-file patches in every generation, although only v1.6 of the vendor's program does", async () => {
+    put("old.bin", "x".repeat(500));
+    put("new.bin", `${"x".repeat(500)}y`);
+    for (const generation of ["v0.2", "v0.3", "v0.4", "v1.6"]) {
+      await otapack("-c", "p", "--generation", generation);
+      const files = ["-o", "old.bin", "-n", "new.bin", "-d", "/config/app", "-t", "600", "-m", "420"];
+      expect((await otapack("-a", "p", ...files, "--file-update-diff")).code).toBe(0);
+      const map = await mapPackage(memoryReader(new Uint8Array(bytesOf("p"))), nodeDigests);
+      expect(map.records[0]?.head).toMatchObject({ opt: 5, destinationSize: 600, mode: 420 });
+    }
+  });
+
+  it("warns of names with blanks in v1.6 only, whose clients split destinations there", async () => {
+    put("new/a b", "1");
+    mkdirSync(join(cwd, "old"));
+    for (const [generation, warning] of [
+      ["v0.4", ""],
+      ["v1.6", "warning: a v1.6 client reads a space as the end of a destination: a b\n"],
+    ] as const) {
+      await otapack("-c", "p", "--generation", generation);
+      const { code, io } = await otapack("-a", "p", "-o", "old", "-n", "new", "-d", "/c", "--dir-update");
+      expect([code, io.stderr()]).toEqual([0, warning]);
+    }
+  });
+
   it("prints every mask token, and the fields with --debug", async () => {
     await otapack("-c", "p");
     const masks = ["--default-mask", " 1  0xFFFFFFFF ", "--debug"];

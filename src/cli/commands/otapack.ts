@@ -318,7 +318,7 @@ async function append(
   const path = pathIn(io, options.text("append") as string);
   const file = await openPackageFile(path);
   try {
-    const ports: RecordPorts = { files: packFilesIn(io), patches, progress, cancel: io.signal, profile };
+    const ports: RecordPorts = { files: packFilesIn(io), patches, progress, cancel: io.signal, profile, generation };
     const specs = records(ports, options, habits);
     const result = await appendRecords(file, specs, {
       digests: nodeDigests,

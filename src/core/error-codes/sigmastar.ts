@@ -21,7 +21,7 @@ export const SIGMASTAR_CODES = {
   SIGMASTAR_SOURCE_TOO_LARGE: ["usage", "the source is larger than the destination size given with -t"],
   SIGMASTAR_SOURCE_CHANGED: ["device", "a source became shorter while it was read"],
   SIGMASTAR_SIZE_LIMIT: ["usage", "a size does not fit the 32-bit field of this generation"],
-  SIGMASTAR_NO_DESTINATION: ["usage", "an operation needs a destination (-d)"],
+  SIGMASTAR_DESTINATION_MISSING: ["usage", "an operation needs a destination (-d)"],
   SIGMASTAR_TEXT_TOO_LONG: ["usage", "a destination, log or name is longer than its field"],
   SIGMASTAR_NUMBER: ["usage", "a number is neither decimal digits nor 0x and hex digits, or too large"],
   SIGMASTAR_OPERATION: ["usage", "no operation was given, or this generation does not have it"],
