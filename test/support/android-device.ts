@@ -17,7 +17,7 @@ export async function makeZip(entries: Contents, stored: readonly string[] = [])
   const sink = memorySink();
   const zip = createZipWriter(sink, { codecs: nodeCodecs });
   for (const [name, content] of Object.entries(entries)) {
-    await zip.add({ name, method: (stored.includes(name) ? 0 : 8) }, bytesOf(content));
+    await zip.add({ name, method: stored.includes(name) ? 0 : 8 }, bytesOf(content));
   }
   await zip.finish();
   return memoryReader(sink.bytes());

@@ -158,7 +158,7 @@ describe("updater functions beyond the recordings", () => {
       device: simulated,
       package: await makePackage('package_extract_dir("d", "/w")', entries),
       era: "4.4",
-      profile: "vendor",
+      profile: "safe",
     });
     expect(got.pipe).toEqual(["ui_print script succeeded: result was [t]"]);
     const tree = await readTree(simulated, "/w", { labels: "text" });

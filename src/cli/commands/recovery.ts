@@ -1,0 +1,3 @@
+export async function recoveryMain(): Promise<number> {
+  return 70;
+}
