@@ -34,7 +34,7 @@ function makeFile(path, size) {
   const file = openSync(path, "w");
   for (let i = 0; i < size; i++) {
     block[0] = i;
-    writeSync(file, Buffer.from(block.buffer));
+    writeSync(file, new Uint8Array(block.buffer));
   }
   closeSync(file);
 }
@@ -81,11 +81,11 @@ try {
   const copy = join(folder, "copy.img");
   const base = [];
   const ours = [];
+  // The same kind of target: a sparse file of the card's size, written inside; ours writes each slot in turn, so the first two
+  // rounds of it meet holes and the first of dd's.
+  run("truncate", ["-s", String((2 + 2 * mib) * MIB), copy]);
   for (let round = 0; round < rounds; round++) {
     run("sync", []);
-    // The same kind of target: a sparse file of the card's size, written inside.
-    run("truncate", ["-s", "0", copy]);
-    run("truncate", ["-s", String((2 + 2 * mib) * MIB), copy]);
     base.push(
       timed(() => {
         run("dd", [`if=${image}`, `of=${copy}`, `bs=${CHUNK}`, "seek=2", "conv=notrunc,fsync"]);

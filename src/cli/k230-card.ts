@@ -4,9 +4,11 @@ import { resolve } from "node:path";
 import { Option, type Command } from "commander";
 import { OtaError } from "../core/errors.ts";
 import type { FileStore } from "../core/ports.ts";
-import { acquireLock, nodeDigests, openDevice, openFileReader, type OpenedDevice } from "../device/index.ts";
+import { nodeDigests } from "../device/digests.ts";
 import { diskFiles } from "../device/disk/disk-files.ts";
 import { openRawFile } from "../device/disk/raw-file.ts";
+import { openFileReader } from "../device/file-reader.ts";
+import type { OpenedDevice } from "../device/index.ts";
 import { openCard, type CardOptions, type K230Card, type Medium } from "../k230/index.ts";
 import type { Io } from "./io.ts";
 
@@ -98,6 +100,8 @@ async function openDescribed(
   if (values.disk !== undefined) throw new OtaError("USAGE", "--disk and --device exclude each other");
   const path = resolve(io.cwd, file);
   if (!existsSync(path)) throw new OtaError("DEVICE_NOT_FOUND", { what: "no such device description", where: file });
+  // Loaded only here: on a small board every megabyte of a description's reader counts.
+  const { acquireLock, openDevice } = await import("../device/index.ts");
   const device = await openDevice(path, values.running === undefined ? {} : { running: values.running });
   const lock = access === "write" ? await acquireLock(device, command) : undefined;
   try {

@@ -1,7 +1,7 @@
 /** Opens the package a user named, once, and looks at its first bytes. */
 import { gunzipSync, constants } from "node:zlib";
 import { resolve } from "node:path";
-import { openFileReader } from "../device/index.ts";
+import { openFileReader } from "../device/file-reader.ts";
 import { streamRange } from "../core/streams.ts";
 import { OtaError } from "../core/errors.ts";
 import type { ByteStream } from "../core/ports.ts";

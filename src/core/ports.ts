@@ -12,6 +12,8 @@ export interface RandomReader {
   readonly size: number;
   /** Exactly `length` bytes at `offset`. The array may be reused by nobody. @throws OtaError READ_PAST_END, DEVICE_IO */
   read(offset: number, length: number): Promise<Uint8Array>;
+  /** Fills the caller's array with what stands at `offset`, where a reader can: long reads then leave no garbage behind. */
+  readInto?(offset: number, out: Uint8Array): Promise<void>;
 }
 
 /** A stream of bytes in order. Chunks are of any size and never empty. */

@@ -10,6 +10,13 @@ import { nodeSize } from "./sysfs.ts";
 /** Exactly `length` bytes at `offset` of an open file. @throws OtaError READ_PAST_END, DEVICE_IO */
 export async function readExactly(file: FileHandle, offset: number, length: number, path: string): Promise<Uint8Array> {
   const out = new Uint8Array(length);
+  await fillExactly(file, offset, out, path);
+  return out;
+}
+
+/** Fills `out` with the bytes at `offset` of an open file. @throws OtaError READ_PAST_END, DEVICE_IO */
+export async function fillExactly(file: FileHandle, offset: number, out: Uint8Array, path: string): Promise<void> {
+  const { length } = out;
   for (let done = 0; done < length;) {
     const { bytesRead } = await file.read(out, done, length - done, offset + done).catch((e: unknown) => {
       throw deviceError(e, path);
@@ -24,7 +31,6 @@ export async function readExactly(file: FileHandle, offset: number, length: numb
     }
     done += bytesRead;
   }
-  return out;
 }
 
 /** All bytes of `bytes` at `offset`. @throws OtaError DEVICE_IO, DEVICE_NO_SPACE */
@@ -60,6 +66,10 @@ export async function openFileReader(path: string): Promise<RandomReader & { clo
       async read(offset, length) {
         checkRange(size, offset, length);
         return readExactly(file, offset, length, path);
+      },
+      async readInto(offset, out) {
+        checkRange(size, offset, out.length);
+        await fillExactly(file, offset, out, path);
       },
       close: () => file.close(),
     };

@@ -220,7 +220,10 @@ function checkApart({ toc, metaAt }: CardLayout, slot: Slot, targets: readonly T
   }
 }
 
-/** Reads ahead by one piece, so that reading and what is done with the bytes overlap. */
+/**
+ * Reads ahead by one piece, so that reading and what is done with the bytes overlap. A piece is valid until the next one is
+ * asked for: two arrays serve the whole range where the reader can fill them.
+ */
 export async function* readAhead(
   reader: RandomReader,
   offset: number,
@@ -228,8 +231,15 @@ export async function* readAhead(
   piece: number,
 ): AsyncGenerator<Uint8Array> {
   const end = offset + length;
+  const arrays: Uint8Array[] = [];
+  const fill = async (at: number, size: number): Promise<Uint8Array> => {
+    if (reader.readInto === undefined) return reader.read(at, size);
+    const out = (arrays.pop() ?? new Uint8Array(Math.min(piece, length))).subarray(0, size);
+    await reader.readInto(at, out);
+    return out;
+  };
   const start = (at: number): Promise<Uint8Array> => {
-    const next = reader.read(at, Math.min(piece, end - at));
+    const next = fill(at, Math.min(piece, end - at));
     // A consumer that stops early never awaits it; its failure is then nobody's.
     next.catch(() => undefined);
     return next;
@@ -240,5 +250,7 @@ export async function* readAhead(
     at += bytes.length;
     pending = at < end ? start(at) : undefined;
     yield bytes;
+    // Only a short last piece is no whole array, and nothing is read after it.
+    if (reader.readInto !== undefined) arrays.push(bytes);
   }
 }

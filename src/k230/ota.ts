@@ -153,7 +153,11 @@ abstract class Session implements Ota {
     }
     try {
       await this.check(image);
-      for await (const bytes of readAhead(image, 0, image.size, chunkSize)) await this.update(bytes);
+      // Read in large pieces whatever the chunk is: what is handed over, not what is read, is the caller's choice.
+      const piece = Math.ceil(DEFAULT_CHUNK / chunkSize) * chunkSize;
+      for await (const bytes of readAhead(image, 0, image.size, piece)) {
+        for (let at = 0; at < bytes.length; at += chunkSize) await this.update(bytes.subarray(at, at + chunkSize));
+      }
     } catch (e) {
       this.#failure = e;
       await this.destroy();

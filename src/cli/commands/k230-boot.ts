@@ -1,7 +1,7 @@
 /** `k230-boot DISK`: what the loader would do with a medium, and why. */
 import { resolve } from "node:path";
 import { Option } from "commander";
-import { openFileReader } from "../../device/index.ts";
+import { openFileReader } from "../../device/file-reader.ts";
 import { explainBoot, type BootReport, type Medium } from "../../k230/index.ts";
 import { nodeFirmwareCrypto } from "../../k230/firmware.node.ts";
 import { newCommand } from "../command.ts";

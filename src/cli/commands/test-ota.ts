@@ -1,4 +1,5 @@
 /** `test_ota [IMAGE]`: the vendor's test program, writing an image to a card as the kernel driver does. */
+import { read } from "node:fs";
 import { OtaError } from "../../core/errors.ts";
 import { newCommand } from "../command.ts";
 import type { PackageInput } from "../family.ts";
@@ -7,7 +8,6 @@ import { openCardOf, withCardOptions, type CardValues } from "../k230-card.ts";
 import { httpBody, installInput, installReport } from "../k230-install.ts";
 import { commonOptions, wholeNumber, withSharedOptions, type SharedValues } from "../options.ts";
 import { openPackage } from "../package-input.ts";
-import { findClaim, loadPublicKeys, signedPhrase } from "../trust.ts";
 import { PACKAGE_VERSION } from "../version.ts";
 
 const DEFAULT_IMAGE = "/data/ota_test.kdimg";
@@ -20,7 +20,41 @@ interface Values extends SharedValues, CardValues {
   replacePending?: boolean;
 }
 
+const PIPE_PIECE = 256 * 1024;
+const KEPT_BYTES = 64 * 1024;
+
+/**
+ * Standard input without garbage: after the first pieces, which are kept to recognise the image, one array is filled again and
+ * again. An image of any size then passes through the same memory.
+ */
+async function* standardInput(): AsyncGenerator<Uint8Array> {
+  const shared = new Uint8Array(PIPE_PIECE);
+  let kept = 0;
+  let compressed = false;
+  for (;;) {
+    const own: boolean = kept < KEPT_BYTES || compressed;
+    const array: Uint8Array = own ? new Uint8Array(PIPE_PIECE) : shared;
+    const bytesRead = await readPipe(array);
+    if (bytesRead === 0) return;
+    // A decompressor works on its input after it has taken it.
+    if (kept === 0) compressed = array[0] === 0x1f;
+    kept += bytesRead;
+    yield array.subarray(0, bytesRead);
+  }
+}
+
+function readPipe(array: Uint8Array): Promise<number> {
+  return new Promise((resolve, reject) => {
+    read(0, array, 0, array.length, null, (e, bytesRead) => {
+      if (e === null) resolve(bytesRead);
+      else if (e.code === "EAGAIN") setTimeout(() => void readPipe(array).then(resolve, reject), 5);
+      else reject(new OtaError("DEVICE_IO", { what: "standard input cannot be read", found: e.message }, e));
+    });
+  });
+}
+
 async function openImage(name: string, io: Io): Promise<PackageInput & { close(): Promise<void> }> {
+  if (name === "-" && io.stdin === process.stdin) return openPackage(name, { ...io, stdin: standardInput() });
   if (!/^https?:\/\//.test(name)) return openPackage(name, io);
   const input = await openPackage("-", { ...io, stdin: httpBody(name, io.signal) });
   return { ...input, name };
@@ -33,6 +67,7 @@ async function trusted(
   io: Io,
 ): Promise<{ input: PackageInput; phrase: string }> {
   if (keyFiles.length === 0) return { input, phrase: "unsigned" };
+  const { findClaim, loadPublicKeys, signedPhrase } = await import("../trust.ts");
   const claim = await findClaim(input, io);
   if (claim === undefined) {
     throw new OtaError("TRUST_UNSIGNED", {

@@ -3,7 +3,7 @@ import { constants } from "node:fs";
 import { open } from "node:fs/promises";
 import { OtaError, checkRange, hexOffset } from "../../core/index.ts";
 import type { BlockTarget } from "../../core/index.ts";
-import { readExactly, writeAll } from "../file-reader.ts";
+import { fillExactly, readExactly, writeAll } from "../file-reader.ts";
 import { deviceError } from "../system-errors.ts";
 
 /** @throws OtaError DEVICE_TOO_SMALL unless a write lies inside the target */
@@ -43,6 +43,10 @@ export async function openRawFile({ file, path, size, access, exclusive = false 
     async read(offset, length) {
       checkRange(size, offset, length);
       return readExactly(handle, offset, length, path);
+    },
+    async readInto(offset, out) {
+      checkRange(size, offset, out.length);
+      await fillExactly(handle, offset, out, path);
     },
     async write(offset, bytes) {
       checkInside(path, size, offset, bytes.length);
