@@ -21,6 +21,7 @@ export { lockDevice } from "./lock.ts";
 export type { Lock, LockOwner, Processes } from "./lock.ts";
 export { acquireLock } from "./processes.ts";
 export * from "./simulated/index.ts";
+export { MAX_COPY, copyToSimulation } from "./simulated-copy.ts";
 
 /**
  * A device in memory whose power can be cut at any write; `spec` says what it holds at first.

@@ -1,1 +1,7 @@
-export {};
+/** `otaforge/rehearse`: any installer with the power cut at every write. Pure; `pool.node.ts` runs it on all cores. */
+export { CUT_KINDS, formatCuts, parseCuts } from "./cuts.ts";
+export type { Cut, CutKind } from "./cuts.ts";
+export { describeReport, rehearse } from "./run.ts";
+export type { RehearsalOptions, RehearsalReport } from "./run.ts";
+export type { BrokenStep } from "./rehearsal.ts";
+export type { Ending, RehearsalJob, RehearsalSubject, RunResult } from "./subject.ts";

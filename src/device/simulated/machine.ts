@@ -54,6 +54,8 @@ export class Machine {
   readonly log: SimulatedWrite[] | undefined;
   /** Number of writes so far, flushes and renames included. */
   writes = 0;
+  /** Numbers of writes that changed something, by medium: flushes do not. */
+  readonly changes = new Map<number, number>();
   #timeMs: number;
   #cut: PowerCut | undefined;
   #loss: Loss | undefined;
@@ -107,6 +109,9 @@ export class Machine {
     if (cut !== undefined && cut.phase !== "after") this.powerOff(cut, cut.phase === "torn" ? op : undefined);
     this.#fail(index, op);
     this.log?.push(op);
+    if (op.kind !== "flush" && op.kind !== "sync-file" && op.kind !== "sync-folder") {
+      this.changes.set(op.medium, (this.changes.get(op.medium) ?? 0) + 1);
+    }
     this.world.apply(op);
     if (cut !== undefined) this.powerOff(cut);
   }

@@ -10,7 +10,7 @@ type Page = Uint8Array | undefined;
 
 export class PagedBytes {
   /** What a page that was never written holds. */
-  readonly #fill: number;
+  readonly fill: number;
   #size: number;
   #table: Page[];
   #tableShared = false;
@@ -18,7 +18,7 @@ export class PagedBytes {
   #owned: Uint8Array | undefined;
 
   constructor(size: number, fill = 0) {
-    this.#fill = fill;
+    this.fill = fill;
     this.#size = size;
     this.#table = [];
   }
@@ -34,8 +34,13 @@ export class PagedBytes {
     return this.#size;
   }
 
+  /** The page that holds the byte at `offset`; undefined when it was never written. Not to be changed. */
+  page(offset: number): Uint8Array | undefined {
+    return this.#table[Math.floor(offset / PAGE)];
+  }
+
   fork(): PagedBytes {
-    const twin = new PagedBytes(this.#size, this.#fill);
+    const twin = new PagedBytes(this.#size, this.fill);
     twin.#table = this.#table;
     twin.#tableShared = this.#tableShared = true;
     this.#owned = undefined;
@@ -57,7 +62,7 @@ export class PagedBytes {
       const n = Math.min(PAGE - inPage, length - done);
       const page = this.#table[Math.floor(at / PAGE)];
       if (page !== undefined) out.set(page.subarray(inPage, inPage + n), done);
-      else if (this.#fill !== 0) out.fill(this.#fill, done, done + n);
+      else if (this.fill !== 0) out.fill(this.fill, done, done + n);
       done += n;
     }
     return out;
@@ -71,7 +76,7 @@ export class PagedBytes {
       const n = Math.min(PAGE - inPage, length - done);
       const page = this.#table[Math.floor(at / PAGE)];
       if (page === undefined) {
-        if (this.#fill !== value) return false;
+        if (this.fill !== value) return false;
       } else {
         for (let i = inPage; i < inPage + n; i++) if (page[i] !== value) return false;
       }
@@ -105,7 +110,7 @@ export class PagedBytes {
     if (page !== undefined && this.#owned?.[index] === 1) return page;
     const copy = new Uint8Array(PAGE);
     if (page !== undefined) copy.set(page);
-    else if (this.#fill !== 0) copy.fill(this.#fill);
+    else if (this.fill !== 0) copy.fill(this.fill);
     this.#table[index] = copy;
     if (this.#owned === undefined || index >= this.#owned.length) {
       const grown = new Uint8Array(Math.max(index + 1, this.#table.length));
@@ -125,7 +130,7 @@ export class PagedBytes {
       const n = Math.min(PAGE - inPage, length - done);
       const index = Math.floor(at / PAGE);
       if (n === PAGE) this.#table[index] = undefined;
-      else if (this.#table[index] !== undefined) this.#writablePage(index).fill(this.#fill, inPage, inPage + n);
+      else if (this.#table[index] !== undefined) this.#writablePage(index).fill(this.fill, inPage, inPage + n);
       done += n;
     }
   }
@@ -135,7 +140,7 @@ export class PagedBytes {
       this.#own();
       const pages = Math.ceil(size / PAGE);
       if (size % PAGE !== 0 && this.#table[pages - 1] !== undefined) {
-        this.#writablePage(pages - 1).fill(this.#fill, size % PAGE);
+        this.#writablePage(pages - 1).fill(this.fill, size % PAGE);
       }
       if (this.#table.length > pages) this.#table.length = pages;
     }
@@ -153,4 +158,31 @@ export class PagedBytes {
       if (other.#owned !== undefined && index < other.#owned.length) other.#owned[index] = 0;
     }
   }
+}
+
+/** Whether both hold the same bytes in a range. Pages that are shared are equal without a look. */
+export function samePages(a: PagedBytes, b: PagedBytes, offset: number, length: number): boolean {
+  for (let done = 0; done < length;) {
+    const at = offset + done;
+    const inPage = at % PAGE;
+    const n = Math.min(PAGE - inPage, length - done);
+    const [x, y] = [a.page(at), b.page(at)];
+    if (x !== y || (x === undefined && a.fill !== b.fill)) {
+      if (!sameRange(x, y, a.fill, b.fill, inPage, n)) return false;
+    }
+    done += n;
+  }
+  return true;
+}
+
+function sameRange(x: Page, y: Page, fillX: number, fillY: number, from: number, length: number): boolean {
+  const whole = x !== undefined && y !== undefined && from % 4 === 0 && length % 4 === 0;
+  if (whole && x.byteOffset % 4 === 0 && y.byteOffset % 4 === 0) {
+    const a = new Uint32Array(x.buffer, x.byteOffset + from, length / 4);
+    const b = new Uint32Array(y.buffer, y.byteOffset + from, length / 4);
+    for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
+    return true;
+  }
+  for (let i = from; i < from + length; i++) if ((x?.[i] ?? fillX) !== (y?.[i] ?? fillY)) return false;
+  return true;
 }

@@ -43,6 +43,8 @@ export interface SimulatedDevice extends Device {
   readonly kind: "simulated";
   /** Number of writes since the start; flushes, erases, renames … count. */
   readonly writes: number;
+  /** Number of writes that changed anything but the state. */
+  readonly targetWrites: number;
   /** What was written since the start, when the device was made with `keepLog` (the first one is). */
   readonly log: readonly SimulatedWrite[];
   /** Scripts that would have run, in order. */
@@ -301,6 +303,12 @@ class Life implements SimulatedDevice {
     return this.#machine.writes;
   }
 
+  get targetWrites(): number {
+    let count = 0;
+    for (const [medium, changes] of this.#machine.changes) if (medium !== this.#plan.state) count += changes;
+    return count;
+  }
+
   get log(): readonly SimulatedWrite[] {
     return this.#machine.log ?? [];
   }
@@ -336,6 +344,19 @@ class Life implements SimulatedDevice {
     );
   }
 
+  /** What each medium is called; the state has no name. */
+  get mediumNames(): readonly (string | undefined)[] {
+    const { nodes, ubiDevices, fileSystems, state } = this.#plan;
+    const names: (string | undefined)[] = [];
+    for (const [path, medium] of nodes) names[medium] = path;
+    for (const [prefix, medium] of ubiDevices) names[medium] = `UBI device ${prefix.slice(0, -1)}:`;
+    for (const { at, medium, volatile } of fileSystems) {
+      if (volatile !== true) names[medium] = at === "/" ? "the root file system:" : `${at}:`;
+    }
+    names[state] = undefined;
+    return names;
+  }
+
   get world(): World {
     return this.#machine.world;
   }
@@ -353,6 +374,11 @@ export function simulateDevice(spec: SimulatedSpec, ports: Pick<Device, "digests
 /** For the rehearsal: the media of a simulated device. */
 export function worldOf(device: SimulatedDevice): World {
   return (device as Life).world;
+}
+
+/** For the rehearsal: what the media are called, undefined for those whose content is not judged. */
+export function mediumNames(device: SimulatedDevice): readonly (string | undefined)[] {
+  return (device as Life).mediumNames;
 }
 
 /** For the rehearsal: a device like `like` over other media, started anew. */

@@ -1,0 +1,173 @@
+import { describe, expect, test } from "vitest";
+import { OtaError, isOtaError } from "../core/index.ts";
+import type { Device } from "../core/index.ts";
+import { createSimulatedDevice, nodeCodecs, nodeDigests, openJournal } from "../device/index.ts";
+import type { SimulatedSpec } from "../device/index.ts";
+import { describeReport, rehearse } from "./index.ts";
+import type { RehearsalSubject } from "./index.ts";
+import { sampleSubject } from "./sample-installers.ts";
+
+const ports = { digests: nodeDigests, codecs: nodeCodecs };
+const SIZE = 16384;
+
+const subject = (spec: SimulatedSpec, install: (device: Device) => Promise<unknown>): RehearsalSubject => ({
+  makeDevice: () => createSimulatedDevice(spec),
+  install,
+});
+
+const code = async (work: Promise<unknown>): Promise<string> =>
+  work.then(
+    () => "ok",
+    (e: unknown) => (isOtaError(e) ? e.code : String(e)),
+  );
+
+async function writeFile(device: Device, path: string, content: string, sync = true): Promise<void> {
+  const file = await device.files.open(path, "create");
+  await file.write(0, new TextEncoder().encode(content));
+  if (sync) await file.sync();
+  await file.close();
+}
+
+describe("an A/B installer", () => {
+  test("in the right order is never broken, at any cut, cut again, or with errors", async () => {
+    const report = await rehearse(sampleSubject(SIZE, "right", ports), { seed: 5 });
+    expect(report.firstBroken).toBeUndefined();
+    expect(report.broken).toBe(0);
+    expect(report.cuts).toBe(report.endedOld + report.endedNew + report.resumed);
+    expect([report.endedNew > 0, report.resumed > 0, report.repeatedCuts > 20, report.faults]).toEqual([
+      true,
+      true,
+      true,
+      2 * report.writes,
+    ]);
+  });
+
+  test("is judged the same by the same seed", async () => {
+    const once = await rehearse(sampleSubject(SIZE, "in-place", ports), { seed: 9 });
+    expect(await rehearse(sampleSubject(SIZE, "in-place", ports), { seed: 9 })).toEqual(once);
+  });
+
+  test.each(["commit-first", "no-flush", "in-place"] as const)(
+    "with the mistake %s is caught, and the first broken step can be made again alone",
+    async (order) => {
+      const made = (): RehearsalSubject => sampleSubject(SIZE, order, ports);
+      const report = await rehearse(made(), { seed: 3 });
+      expect(report.broken).toBeGreaterThan(0);
+      const { firstBroken } = report;
+      expect(firstBroken?.write).toContain("/dev/mmcblk0");
+      expect(describeReport(report)).toContain(`--seed 3 --only ${firstBroken?.cut ?? "?"}`);
+      const again = await rehearse(made(), { seed: 3, only: firstBroken?.cut ?? "" });
+      expect([again.broken, again.cuts, again.firstBroken?.reason]).toEqual([1, 1, firstBroken?.reason]);
+    },
+  );
+
+  test("a sample has as many cuts as were asked for and finds what is wrong often enough", async () => {
+    const sample = await rehearse(sampleSubject(SIZE, "right", ports), { cuts: 20, faults: false });
+    expect([sample.cuts, sample.repeatedCuts > 0, sample.faults, sample.broken]).toEqual([20, true, 0, 0]);
+    const wrong = await rehearse(sampleSubject(SIZE, "commit-first", ports), { cuts: 20 });
+    expect(wrong.broken).toBeGreaterThan(0);
+  });
+
+  test("a cut that does not exist is told", async () => {
+    for (const only of ["", "x", "9999.before.dropped", "0.before.dropped,9999.after.kept"]) {
+      expect(await code(rehearse(sampleSubject(SIZE, "right", ports), { only }))).toBe("REHEARSE_NO_SUCH_CUT");
+    }
+  });
+});
+
+describe("without a judge, content is compared with the old and the new system", () => {
+  const files = { "/etc/a": "old a", "/etc/b": "old b", "/etc/gone": "x" };
+
+  test("files that are replaced one by one under a journal are resumed", async () => {
+    const install = async (device: Device): Promise<void> => {
+      const journal = openJournal<number>(device.state, "done");
+      const done = (await journal.load()) ?? 0;
+      if (done < 1) {
+        for (const name of ["a", "b"]) {
+          await writeFile(device, `/etc/${name}.new`, `new ${name}`);
+          await device.files.rename(`/etc/${name}.new`, `/etc/${name}`);
+        }
+        if ((await device.files.stat("/etc/gone")) !== undefined) await device.files.remove("/etc/gone");
+        await device.files.syncFolder("/etc");
+        await journal.save(1);
+      }
+    };
+    const report = await rehearse(subject({ files }, install));
+    expect(report.firstBroken).toBeUndefined();
+    expect([report.broken, report.resumed > 0, report.endedNew > 0]).toEqual([0, true, true]);
+  });
+
+  test("a journal that is ahead of the content is caught", async () => {
+    const install = async (device: Device): Promise<void> => {
+      const journal = openJournal<number>(device.state, "done");
+      if ((await journal.load()) === 1) return;
+      await writeFile(device, "/etc/a", "new a", false);
+      await journal.save(1);
+      const file = await device.files.open("/etc/a", "update");
+      await file.sync();
+    };
+    const report = await rehearse(subject({ files }, install));
+    expect(report.broken).toBeGreaterThan(0);
+    expect(report.firstBroken?.reason).toContain("success is reported, but the root file system: /etc/a differs");
+  });
+
+  test("an installer that refuses after a cut leaves the old system or is caught", async () => {
+    const refusing = (breakFirst: boolean) => async (device: Device) => {
+      if ((await device.files.stat("/etc/begun")) !== undefined) throw new OtaError("DEVICE_BUSY", "begun already");
+      if (breakFirst) await writeFile(device, "/etc/b", "half");
+      await writeFile(device, "/etc/begun", "x");
+      await device.files.syncFolder("/etc");
+      await writeFile(device, "/etc/b", "new b");
+    };
+    const old = await rehearse(subject({ files: { "/etc/b": "old b" } }, refusing(true)));
+    expect(old.firstBroken?.reason).toMatch(/neither old nor new|success is reported/);
+    expect(old.broken).toBeGreaterThan(0);
+  });
+
+  test("UBI volumes must be whole", async () => {
+    const ubi = { "/dev/ubi0_0": { size: 65536, content: new Uint8Array(40000).fill(1) } };
+    const report = await rehearse(
+      subject({ ubi }, async (device) => {
+        const content = new Uint8Array(50000).fill(2);
+        await device.ubi.update(
+          "/dev/ubi0_0",
+          content.length,
+          (async function* () {
+            yield content;
+          })(),
+        );
+      }),
+    );
+    expect([report.broken, report.endedOld]).toEqual([0, 0]);
+  });
+
+  test("success before a flush is broken even without a cut", async () => {
+    const made = subject({ files }, (device) => writeFile(device, "/etc/a", "new", false));
+    const report = await rehearse(made, { only: "end" });
+    expect([report.cuts, report.broken, report.firstBroken?.cut]).toEqual([1, 1, "end"]);
+    expect((await rehearse(made)).broken).toBeGreaterThan(1);
+  });
+
+  test("a package that does not install is told with its own reason", async () => {
+    const refuse = async (): Promise<void> => {
+      throw new OtaError("DEVICE_TOO_SMALL", "too small");
+    };
+    expect(await code(rehearse(subject({ files }, refuse)))).toBe("REHEARSE_CLEAN_RUN");
+    const bug = async (): Promise<void> => {
+      throw new TypeError("x is undefined");
+    };
+    expect(await code(rehearse(subject({ files }, bug)))).toBe("TypeError: x is undefined");
+  });
+
+  test("a bug that only a restart meets is broken, not a refusal", async () => {
+    const install = async (device: Device): Promise<void> => {
+      if ((await device.files.stat("/etc/half")) !== undefined)
+        throw new TypeError("cannot read properties of undefined");
+      await writeFile(device, "/etc/half", "x");
+      await device.files.syncFolder("/etc");
+      await writeFile(device, "/etc/a", "new a");
+    };
+    const report = await rehearse(subject({ files }, install));
+    expect(report.firstBroken?.reason).toContain("the installer fails with a bug: TypeError");
+  });
+});
