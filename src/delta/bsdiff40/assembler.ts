@@ -5,45 +5,41 @@ import { concatBytes } from "../../core/bytes.ts";
 import { writeBsdiff40Header, writeOffset } from "./header.ts";
 import type { RangeResult } from "./steps.ts";
 
-/** A growing stream whose front is cut off piece by piece. */
+/** A growing stream whose front is cut off piece by piece; its buffer is used again, as copies of megabytes add up. */
 class Stream {
-  #parts: Uint8Array[] = [];
-  length = 0;
+  #buffer = new Uint8Array(65536);
+  #start = 0;
+  #end = 0;
 
-  push(bytes: Uint8Array): void {
-    if (bytes.length === 0) return;
-    this.#parts.push(bytes);
-    this.length += bytes.length;
+  get length(): number {
+    return this.#end - this.#start;
   }
 
-  /** The first bytes, up to a piece's limit. */
-  front(): Uint8Array {
-    const wanted = Math.min(this.length, PIECE_RAW);
-    if ((this.#parts[0]?.length ?? 0) < wanted) {
-      const taken: Uint8Array[] = [];
-      for (let have = 0; have < wanted;) {
-        const part = this.#parts.shift() as Uint8Array;
-        taken.push(part);
-        have += part.length;
-      }
-      this.#parts.unshift(concatBytes(...taken));
+  push(bytes: Uint8Array): void {
+    if (this.#end + bytes.length > this.#buffer.length) {
+      const wanted = this.length + bytes.length;
+      const target = wanted > this.#buffer.length ? new Uint8Array(wanted + 1048576) : this.#buffer;
+      target.set(this.#buffer.subarray(this.#start, this.#end));
+      this.#buffer = target;
+      this.#end -= this.#start;
+      this.#start = 0;
     }
-    return (this.#parts[0] ?? new Uint8Array(0)).subarray(0, wanted);
+    this.#buffer.set(bytes, this.#end);
+    this.#end += bytes.length;
+  }
+
+  /** The first bytes, up to a piece's limit; valid until the next call. */
+  front(): Uint8Array {
+    return this.#buffer.subarray(this.#start, Math.min(this.#end, this.#start + PIECE_RAW));
   }
 
   drop(count: number): void {
-    const first = this.#parts[0] as Uint8Array;
-    if (count === first.length) this.#parts.shift();
-    else this.#parts[0] = first.subarray(count);
-    this.length -= count;
+    this.#start += count;
   }
 }
 
 /** Where a piece belongs: 0 control, 1 differences, 2 extra. */
 export type StreamIndex = 0 | 1 | 2;
-
-/** Length of the piece at the front of `bytes`. */
-export type CutPiece = (bytes: Uint8Array) => number;
 
 export class PatchAssembler {
   readonly #streams = [new Stream(), new Stream(), new Stream()] as const;
@@ -53,19 +49,19 @@ export class PatchAssembler {
   #copy = 0;
   #oldEnd = 0;
   #newEnd = 0;
+  readonly #tripleBytes = new Uint8Array(24);
 
   constructor(newSize: number) {
     this.#newSize = newSize;
   }
 
   #triple(seek: number): void {
-    const out = new Uint8Array(24);
+    const out = this.#tripleBytes;
     writeOffset(out, 0, this.#add);
     writeOffset(out, 8, this.#copy);
     writeOffset(out, 16, seek);
-    this.#triples.push(out);
+    this.#streams[0].push(out);
   }
-  #triples: Uint8Array[] = [];
 
   /** Adds the range at `newAt`; alignments count from `windowAt` in old and from the range's beginning in new. */
   addRange(newAt: number, size: number, windowAt: number, result: RangeResult): void {
@@ -87,31 +83,27 @@ export class PatchAssembler {
     }
     this.#copy += newAt + size - this.#newEnd;
     this.#newEnd = newAt + size;
-    this.#streams[0].push(concatBytes(...this.#triples));
-    this.#triples = [];
     this.#streams[1].push(result.diff);
     this.#streams[2].push(result.extra);
   }
 
   /** Ends the last triple; afterwards {@link PatchAssembler.pieces} gives what is left. */
   endRanges(): void {
-    if (this.#newSize > 0) {
-      this.#triple(0);
-      this.#streams[0].push(concatBytes(...this.#triples));
-    }
+    if (this.#newSize > 0) this.#triple(0);
   }
 
-  /** The next complete piece of any stream; with `all` what is left too. */
-  piece(cut: CutPiece, all: boolean): { stream: StreamIndex; bytes: Uint8Array } | undefined {
+  /** A stream that holds a complete piece, with the bytes it begins with; with `all` one that holds anything. */
+  ready(all: boolean): { stream: StreamIndex; front: Uint8Array } | undefined {
     for (const index of [0, 1, 2] as const) {
       const stream = this.#streams[index];
-      if (stream.length < (all ? 1 : PIECE_RAW)) continue;
-      const front = stream.front();
-      const bytes = front.slice(0, cut(front));
-      stream.drop(bytes.length);
-      return { stream: index, bytes };
+      if (stream.length >= (all ? 1 : PIECE_RAW)) return { stream: index, front: stream.front() };
     }
     return undefined;
+  }
+
+  /** Takes a piece of `length` bytes off a stream. */
+  drop(stream: StreamIndex, length: number): void {
+    this.#streams[stream].drop(length);
   }
 
   /** The whole patch of the three joined streams. */

@@ -64,7 +64,7 @@ export function makeBsdiff40(old: Uint8Array, fresh: Uint8Array, options: MakeOp
       else steps.restoreCandidates(memory, arena, kept[index] as steps.Candidates);
       if (pass === 1 && !last) kept.push(steps.saveCandidates(memory, arena));
       runSteps(core, steps.searchSteps(layout, arena, !last));
-      if (last) assembler.addRange(range.newAt, range.size, 0, steps.takeResult(memory, arena));
+      if (last) assembler.addRange(range.newAt, range.size, 0, steps.viewResult(memory, arena));
       options.progress?.({ phase: `search ${pass}`, doneBytes: range.newAt + range.size, totalBytes: fresh.length });
     });
     if (last) break;
@@ -79,14 +79,15 @@ export function makeBsdiff40(old: Uint8Array, fresh: Uint8Array, options: MakeOp
   const { cutting } = settings;
   for (;;) {
     checkCancel(options.signal);
-    const piece = assembler.piece((front) => {
-      bytes.set(front, layout.scan);
-      return core.pieceLength(layout.scan, front.length, cutting.leaf, cutting.leaves);
-    }, true);
+    const piece = assembler.ready(true);
     if (piece === undefined) break;
-    bytes.set(piece.bytes, pieceInput(arena.piece));
-    const count = runSteps(core, pieceSteps(arena.piece, piece.bytes.length, cutting));
-    for (const block of pieceBlocks(memory, arena.piece, count)) joiners[piece.stream].add(block);
+    const { stream, front } = piece;
+    bytes.set(front, layout.scan);
+    const length = core.pieceLength(layout.scan, front.length, cutting.leaf, cutting.leaves);
+    bytes.copyWithin(pieceInput(arena.piece), layout.scan, layout.scan + length);
+    assembler.drop(stream, length);
+    const count = runSteps(core, pieceSteps(arena.piece, length, cutting));
+    for (const block of pieceBlocks(memory, arena.piece, count)) joiners[stream].add(block);
   }
   return assembler.compose(joiners);
 }

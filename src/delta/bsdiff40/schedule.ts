@@ -147,19 +147,41 @@ class Schedule {
     const { cutting } = this.#settings;
     const scan = new Uint8Array(this.#memory, this.#layout.scan);
     for (;;) {
-      const piece = this.#assembler.piece((front) => {
-        scan.set(front);
-        return this.#core.pieceLength(this.#layout.scan, front.length, cutting.leaf, cutting.leaves);
-      }, all);
+      const piece = this.#assembler.ready(all);
       if (piece === undefined) return;
-      const { bytes, stream } = piece;
+      const { stream, front } = piece;
+      scan.set(front);
+      const length = this.#core.pieceLength(this.#layout.scan, front.length, cutting.leaf, cutting.leaves);
+      this.#assembler.drop(stream, length);
+      // The piece stays in the scratch until a lane takes it.
       const started = await this.#pool.start(true, async ({ lane, arena }) => {
-        new Uint8Array(this.#memory, pieceInput(arena.piece), bytes.length).set(bytes);
-        const count = await runOnLane(lane, pieceSteps(arena.piece, bytes.length, cutting));
+        new Uint8Array(this.#memory, pieceInput(arena.piece), length).set(scan.subarray(0, length));
+        const count = await runOnLane(lane, pieceSteps(arena.piece, length, cutting));
         return pieceBlocks(this.#memory, arena.piece, count);
       });
       this.#pieces.push({ stream, blocks: started.done });
     }
+  }
+
+  /** Adds results to the patch in order: at once when it is their turn, otherwise when those in front have come. */
+  #adder(window: Window): (index: number, result: steps.RangeResult) => void {
+    const waiting = new Map<number, steps.RangeResult>();
+    let turn = 0;
+    const add = (result: steps.RangeResult) => {
+      const range = window.ranges[turn++] as steps.Range;
+      this.#assembler.addRange(range.newAt, range.size, window.at, result);
+    };
+    return (index, result) => {
+      if (index !== turn) {
+        waiting.set(index, steps.copyResult(result));
+        return;
+      }
+      add(result);
+      for (let next = waiting.get(turn); next !== undefined; next = waiting.get(turn)) {
+        waiting.delete(turn);
+        add(next);
+      }
+    };
   }
 
   async #search(window: Window, layout: JobLayout): Promise<void> {
@@ -169,17 +191,9 @@ class Schedule {
     steps.writePrices(this.#memory, layout, priorPrices(prior, scale));
     for (let pass = 1; pass <= passes; pass++) {
       const last = pass === passes;
-      const ranges: Promise<steps.RangeResult | undefined>[] = [];
-      let added = 0;
-      const add = async () => {
-        const range = window.ranges[added] as steps.Range;
-        const result = await (ranges[added] as (typeof ranges)[number]);
-        added++;
-        if (result === undefined) return;
-        this.#assembler.addRange(range.newAt, range.size, window.at, result);
-        await this.#compress(false);
-      };
-      for (const range of window.ranges) {
+      const add = this.#adder(window);
+      const running: Promise<void>[] = [];
+      for (const [index, range] of window.ranges.entries()) {
         checkCancel(this.#options.signal);
         const bytes = await this.#fresh.read(range.newAt, range.size);
         const { done } = await this.#pool.start(false, async ({ lane, arena }) => {
@@ -196,13 +210,15 @@ class Schedule {
           if (last) kept.delete(range);
           this.#searched += range.size;
           this.#progress("search", this.#searched, passes * this.#fresh.size);
-          return last ? steps.takeResult(this.#memory, arena) : undefined;
+          if (last) add(index, steps.viewResult(this.#memory, arena));
         });
-        ranges.push(done);
+        running.push(done);
         // Results wait for their turn, but never more of them than lanes.
-        while (ranges.length - added > this.#lanes.length) await add();
+        if (running.length > this.#lanes.length) await running.shift();
+        if (last) await this.#compress(false);
       }
-      while (added < ranges.length) await add();
+      await Promise.all(running);
+      if (last) await this.#compress(false);
       if (last) return;
       const sum = new Float64Array(PRICE_COUNT + LITERAL_COUNT);
       for (const { arena } of this.#lanes) steps.takeCounts(this.#memory, arena, sum);

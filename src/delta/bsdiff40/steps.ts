@@ -137,13 +137,19 @@ export interface RangeResult {
   readonly extra: Uint8Array;
 }
 
-export function takeResult(memory: ArrayBufferLike, at: ArenaLayout): RangeResult {
+/** The arena's result in place; valid until the arena is used again. */
+export function viewResult(memory: ArrayBufferLike, at: ArenaLayout): RangeResult {
   const words = new Int32Array(memory, at.arena, 32);
   return {
-    covers: new Int32Array(memory, at.covers, 3 * (words[ARENA_COVER_COUNT / 4] as number)).slice(),
-    diff: new Uint8Array(memory, at.diff, words[ARENA_DIFF_SIZE / 4]).slice(),
-    extra: new Uint8Array(memory, at.extra, words[ARENA_EXTRA_SIZE / 4]).slice(),
+    covers: new Int32Array(memory, at.covers, 3 * (words[ARENA_COVER_COUNT / 4] as number)),
+    diff: new Uint8Array(memory, at.diff, words[ARENA_DIFF_SIZE / 4]),
+    extra: new Uint8Array(memory, at.extra, words[ARENA_EXTRA_SIZE / 4]),
   };
+}
+
+/** A copy of a result, for one that has to wait for its turn. */
+export function copyResult({ covers, diff, extra }: RangeResult): RangeResult {
+  return { covers: covers.slice(), diff: diff.slice(), extra: extra.slice() };
 }
 
 /** Writes price tables where the job has them. */

@@ -10,7 +10,7 @@ import { encodeBlock, encodedBits, resetEncoder, runLength, runLengthCrc, runLen
 /** Most leaves in a piece. */
 export const PIECE_LEAVES = 32;
 /** Most bytes of a stream that one piece takes, so that a long run stays in bounded memory. */
-export const PIECE_RAW = 4194304;
+export const PIECE_RAW = 2097152;
 /** Bytes of the table {@link encodePiece} fills: 16 bytes a block. */
 export const PIECE_TABLE_SIZE = 1024;
 
