@@ -33,6 +33,14 @@ export const SUBCOMMANDS: Readonly<Record<string, Entry>> = {
     summary: "install a package on a board or its image",
     load: async () => (await import("./commands/install.ts")).installCommand,
   },
+  diff: {
+    summary: "make a patch of two files",
+    load: async () => (await import("./commands/diff.ts")).diffCommand,
+  },
+  patch: {
+    summary: "apply a patch to a file",
+    load: async () => (await import("./commands/patch.ts")).patchCommand,
+  },
   rehearse: {
     summary: "install with the power cut at every write",
     load: async () => (await import("./commands/rehearse.ts")).rehearseCommand,

@@ -3,7 +3,7 @@
  * callers go on with the TypeScript core, whose results are the same.
  */
 import { readFileSync } from "node:fs";
-import type { Core } from "./core.ts";
+import { createCore, type Core } from "./core.ts";
 
 // The types of Node leave WebAssembly to the browser's; this is all the engine needs of it.
 export interface WasmMemory {
@@ -43,4 +43,10 @@ export function createWasmCore(module: WasmModule, memory: WasmMemory): Core {
   if (wasm === undefined) throw new Error("no WebAssembly here");
   const { exports } = new wasm.Instance(module, { env: { memory } });
   return { ...(exports as Core), buffer: memory.buffer };
+}
+
+/** The compiled core over a memory of its own, or the TypeScript core where there is none. */
+export function createAnyCore(size: number): Core {
+  const module = loadCoreModule();
+  return module === undefined ? createCore(size) : createWasmCore(module, createMemory(size));
 }

@@ -38,6 +38,12 @@ export function copy(to: i32, from: i32, length: i32): void {
   memory.copy(to, from, length);
 }
 
+export function addBytes(to: i32, from: i32, length: i32): void {
+  let i = 0;
+  for (; i + 16 <= length; i += 16) v128.store(to + i, i8x16.add(v128.load(to + i), v128.load(from + i)));
+  for (; i < length; i++) store<u8>(to + i, load<u8>(to + i) + load<u8>(from + i));
+}
+
 export function mul32(a: i32, b: i32): i32 {
   return a * b;
 }

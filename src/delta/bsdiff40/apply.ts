@@ -14,6 +14,7 @@ import {
   PATCH_MEMORY_SIZE,
   STEP_SIZE,
   type PatchStreams,
+  PAGES_AT,
 } from "./streams.ts";
 import { PagedReader } from "./paged-reader.ts";
 
@@ -25,6 +26,8 @@ export interface ApplyOptions {
   readonly check?: "first" | "along";
   /** Bytes behind the three streams are ignored: IMGDIFF2 keeps further patches there. Default: refused. */
   readonly ignoreTrailing?: boolean;
+  /** Each chunk is a view that is valid until the next one is asked for: spares a copy of the new file. */
+  readonly borrow?: boolean;
   readonly signal?: Cancel;
   readonly progress?: (event: ProgressEvent) => void;
   /** A core with a memory of {@link PATCH_MEMORY_SIZE} bytes; default: the TypeScript core. */
@@ -43,7 +46,7 @@ export async function* applyBsdiff40(old: RandomReader, patch: RandomReader, opt
   if (options.check !== "along") {
     await checkPatch(openStreams(core, patch, header, lax), lax, options);
   }
-  yield* produce(new PagedReader(old), openStreams(core, patch, header, lax), lax, options);
+  yield* produce(new PagedReader(old, core, PAGES_AT), openStreams(core, patch, header, lax), lax, options);
 }
 
 /**
@@ -107,7 +110,7 @@ async function* produce(old: PagedReader, streams: PatchStreams, lax: boolean, o
   let given = 0;
   const flush = (): Uint8Array => {
     checkCancel(options.signal);
-    const out = step.slice(0, filled);
+    const out = options.borrow === true ? step.subarray(0, filled) : step.slice(0, filled);
     given += filled;
     filled = 0;
     options.progress?.({ phase: "patch", doneBytes: given, totalBytes: newSize });
@@ -125,7 +128,7 @@ async function* produce(old: PagedReader, streams: PatchStreams, lax: boolean, o
         continue;
       }
       for (let done = 0; done < n;) {
-        const added = old.addTo(step, filled + done, from + done, n - done);
+        const added = old.addTo(stepAddress + filled + done, from + done, n - done);
         done += added;
         if (added === 0) await old.load(from + done);
       }

@@ -1,39 +1,48 @@
 /** Old as pages: most reads of a patch are near one another, and a call to the system for each would cost more than the rest. */
 import type { RandomReader } from "../../core/ports.ts";
+import type { Core } from "../core.ts";
 
-const PAGE_SIZE = 65536;
-/** Pages kept: 2 MiB. */
-const PAGES = 32;
+const PAGE_SIZE = 131072;
+const PAGES = 16;
+
+/** Bytes of core memory for the pages. */
+export const PAGES_SIZE = PAGE_SIZE * PAGES;
 
 export class PagedReader {
   readonly #reader: RandomReader;
-  readonly #pages = new Map<number, Uint8Array>();
-  #page: Uint8Array = new Uint8Array(0);
+  readonly #core: Core;
+  readonly #base: number;
+  readonly #memory: Uint8Array;
+  /** Slot of each page that is there, the one read first in front. */
+  readonly #slots = new Map<number, number>();
   #index = -1;
+  #address = 0;
 
-  constructor(reader: RandomReader) {
+  /** `base`: address of {@link PAGES_SIZE} bytes in the core's memory. */
+  constructor(reader: RandomReader, core: Core, base: number) {
     this.#reader = reader;
+    this.#core = core;
+    this.#base = base;
+    this.#memory = new Uint8Array(core.buffer, base, PAGES_SIZE);
   }
 
   /**
-   * Adds up to `length` bytes at `from` to `bytes` at `at`, modulo 256. Outside the reader everything is 0.
+   * Adds up to `length` bytes at `from` to those at address `to`, modulo 256. Outside the reader everything is 0.
    * @returns how many bytes are done; 0 when {@link load} of `from` has to be awaited first
    */
-  addTo(bytes: Uint8Array, at: number, from: number, length: number): number {
+  addTo(to: number, from: number, length: number): number {
     if (from < 0) return Math.min(length, -from);
     if (from >= this.#reader.size) return length;
     const index = Math.floor(from / PAGE_SIZE);
     if (index !== this.#index) {
-      const page = this.#pages.get(index);
-      if (page === undefined) return 0;
-      this.#page = page;
+      const slot = this.#slots.get(index);
+      if (slot === undefined) return 0;
       this.#index = index;
+      this.#address = this.#base + slot * PAGE_SIZE;
     }
-    const page = this.#page;
     const start = from - index * PAGE_SIZE;
-    const n = Math.min(length, page.length - start);
-    // A typed array keeps the low 8 bits of the sum.
-    for (let i = 0; i < n; i++) bytes[at + i] = (bytes[at + i] as number) + (page[start + i] as number);
+    const n = Math.min(length, PAGE_SIZE - start, this.#reader.size - from);
+    this.#core.addBytes(to, this.#address + start, n);
     return n;
   }
 
@@ -41,13 +50,17 @@ export class PagedReader {
   async load(from: number): Promise<void> {
     const index = Math.floor(from / PAGE_SIZE);
     const offset = index * PAGE_SIZE;
-    const page = await this.#reader.read(offset, Math.min(PAGE_SIZE, this.#reader.size - offset));
-    if (this.#pages.size >= PAGES) {
-      for (const oldest of this.#pages.keys()) {
-        this.#pages.delete(oldest);
-        break;
-      }
+    const size = Math.min(PAGE_SIZE, this.#reader.size - offset);
+    let slot = this.#slots.size;
+    if (slot === PAGES) {
+      const [oldest, its] = this.#slots.entries().next().value as [number, number];
+      this.#slots.delete(oldest);
+      slot = its;
     }
-    this.#pages.set(index, page);
+    const target = this.#memory.subarray(slot * PAGE_SIZE, slot * PAGE_SIZE + size);
+    if (this.#reader.readInto === undefined) target.set(await this.#reader.read(offset, size));
+    else await this.#reader.readInto(offset, target);
+    this.#slots.set(index, slot);
+    this.#index = -1;
   }
 }

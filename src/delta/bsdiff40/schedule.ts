@@ -79,7 +79,7 @@ class Schedule {
   readonly #lanes: readonly ArenaLane[];
   readonly #pool: LanePool<ArenaLane>;
   readonly #assembler: PatchAssembler;
-  readonly #pieces: { stream: StreamIndex; blocks: Promise<Bzip2Block[]> }[] = [];
+  readonly #pieces: { stream: StreamIndex; length: number; blocks: Promise<Bzip2Block[]> }[] = [];
   readonly #old: RandomReader;
   readonly #fresh: RandomReader;
   readonly #options: ScheduleOptions;
@@ -159,7 +159,7 @@ class Schedule {
         const count = await runOnLane(lane, pieceSteps(arena.piece, length, cutting));
         return pieceBlocks(this.#memory, arena.piece, count);
       });
-      this.#pieces.push({ stream, blocks: started.done });
+      this.#pieces.push({ stream, length, blocks: started.done });
     }
   }
 
@@ -235,9 +235,11 @@ class Schedule {
     await this.#compress(true);
     const joiners = [new Bzip2Joiner(), new Bzip2Joiner(), new Bzip2Joiner()] as const;
     let done = 0;
-    for (const { stream, blocks } of this.#pieces) {
+    const total = this.#pieces.reduce((sum, { length }) => sum + length, 0);
+    for (const { stream, length, blocks } of this.#pieces) {
       for (const block of await blocks) joiners[stream].add(block);
-      this.#progress("compress", ++done, this.#pieces.length);
+      done += length;
+      this.#progress("compress", done, total);
       checkCancel(this.#options.signal);
     }
     return this.#assembler.compose(joiners);

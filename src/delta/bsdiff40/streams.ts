@@ -4,6 +4,7 @@ import { streamRange } from "../../core/streams.ts";
 import type { RandomReader } from "../../core/ports.ts";
 import { BZIP2_READER_SIZE, Bzip2Reader, pullFrom } from "../bzip2/reader.ts";
 import type { Core } from "../core.ts";
+import { PAGES_SIZE } from "./paged-reader.ts";
 import { BSDIFF40_HEADER_SIZE, readBsdiff40Header, readOffset, type Bsdiff40Header } from "./header.ts";
 
 /** Bytes of one step: what is decompressed, added and given at a time. */
@@ -11,8 +12,10 @@ export const STEP_SIZE = 131072;
 /** Compressed bytes read at a time. */
 const READ_SIZE = 65536;
 
-/** Core memory of the three streams: their decoders, a control triple and one step. */
-export const PATCH_MEMORY_SIZE = 3 * BZIP2_READER_SIZE + 64 + STEP_SIZE;
+/** Core memory of a patch: the three streams' decoders, a control triple, one step and pages of old. */
+export const PATCH_MEMORY_SIZE = 3 * BZIP2_READER_SIZE + 64 + STEP_SIZE + PAGES_SIZE;
+/** Where the pages are. */
+export const PAGES_AT = PATCH_MEMORY_SIZE - PAGES_SIZE;
 
 export interface PatchStreams {
   readonly header: Bsdiff40Header;

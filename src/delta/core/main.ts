@@ -8,3 +8,4 @@ export * from "./seed-index.ts";
 export * from "./select.ts";
 export * from "./table-index.ts";
 export * from "./work.ts";
+export { addBytes } from "./memory.ts";

@@ -64,6 +64,11 @@ export function copy(to: number, from: number, length: number): void {
   U8.copyWithin(to, from, from + length);
 }
 
+/** Adds `length` bytes at `from` to those at `to`, each modulo 256. */
+export function addBytes(to: number, from: number, length: number): void {
+  for (let i = 0; i < length; i++) U8[to + i] = (U8[to + i] as number) + (U8[from + i] as number);
+}
+
 /** Product modulo 2^32. */
 export function mul32(a: number, b: number): number {
   return Math.imul(a, b);

@@ -1,0 +1,88 @@
+/** `otaforge diff OLD NEW PATCH`: the argument order of bsdiff. */
+import { Option } from "commander";
+import { writeFile } from "node:fs/promises";
+import { resolve } from "node:path";
+import { formatBytes } from "../../core/progress.ts";
+import { OtaError } from "../../core/errors.ts";
+import type { Effort } from "../../delta/bsdiff40/plan.ts";
+import { openFileReader } from "../../device/file-reader.ts";
+import { newCommand, type Subcommand } from "../command.ts";
+import { DELTA_FORMATS } from "../delta-formats.ts";
+import { commonOptions, printReport, wholeNumber, withSharedOptions, type SharedValues } from "../options.ts";
+import { readWhole, writeBeside } from "../write-beside.ts";
+
+interface Values extends SharedValues {
+  format: string;
+  effort: Effort;
+  zip?: boolean;
+  bonus?: string;
+  jobs?: number;
+}
+
+export const diffCommand: Subcommand = {
+  async build(io, done) {
+    return withSharedOptions(newCommand("diff", io))
+      .description("Makes a patch that turns OLD into NEW. An existing PATCH is replaced.")
+      .argument("<old>")
+      .argument("<new>")
+      .argument("<patch>")
+      .addOption(
+        new Option("--format <format>", "what the device can apply")
+          .choices(DELTA_FORMATS.map((format) => format.name))
+          .default("bsdiff40"),
+      )
+      .addOption(
+        new Option("--effort <effort>", "time against size").choices(["fast", "default", "max"]).default("default"),
+      )
+      .option("-z, --zip", "imgdiff2: both files are zip archives")
+      .option("-b, --bonus <file>", "imgdiff2: data the device appends to the source of chunk 1")
+      .option("-j, --jobs <n>", "worker threads (default: one a processor, at most 8)", wholeNumber)
+      .action(async (oldName: string, newName: string, patchName: string, values: Values) => {
+        const { progress, cancel } = commonOptions(values, io);
+        const format = DELTA_FORMATS.find(({ name }) => name === values.format);
+        if (format === undefined) throw new OtaError("USAGE", "unknown format");
+        if (format.name !== "imgdiff2" && (values.zip === true || values.bonus !== undefined)) {
+          throw new OtaError("USAGE", { what: "--zip and --bonus belong to --format imgdiff2", found: format.name });
+        }
+        if (values.jobs === 0) throw new OtaError("USAGE", { what: "at least one worker is needed", where: "--jobs" });
+        const startMs = performance.now();
+        const old = await openFileReader(resolve(io.cwd, oldName));
+        const fresh = await openFileReader(resolve(io.cwd, newName));
+        const { createDeltaEngine } = await import("../../delta/engine.node.ts");
+        const engine = createDeltaEngine(values.jobs === undefined ? {} : { jobs: values.jobs });
+        try {
+          const bonus = values.bonus === undefined ? undefined : await readWhole(resolve(io.cwd, values.bonus));
+          const patch = await format.make(engine, old, fresh, {
+            effort: values.effort,
+            zip: values.zip === true,
+            signal: cancel,
+            progress: (event) => progress.progress(event),
+            ...(bonus === undefined ? {} : { bonus }),
+          });
+          await writeBeside(resolve(io.cwd, patchName), (file) => writeFile(file, patch));
+          progress.done();
+          const seconds = (performance.now() - startMs) / 1000;
+          const percent = fresh.size === 0 ? 100 : (100 * patch.length) / fresh.size;
+          const json = {
+            format: format.name,
+            effort: values.effort,
+            oldSize: old.size,
+            newSize: fresh.size,
+            patchSize: patch.length,
+            ratio: fresh.size === 0 ? null : patch.length / fresh.size,
+            seconds: Math.round(seconds * 1000) / 1000,
+            core: engine.core,
+            threads: engine.threads,
+          };
+          const text =
+            `${patchName}: ${formatBytes(patch.length)}, ${percent.toFixed(1)} % of ${formatBytes(fresh.size)}, ` +
+            `${format.name}, ${seconds.toFixed(1)} s`;
+          done(printReport({ text, json, exitCode: 0 }, values, io));
+        } finally {
+          await engine.close();
+          await old.close();
+          await fresh.close();
+        }
+      });
+  },
+};

@@ -1,0 +1,73 @@
+/** The patch formats of `otaforge diff` and `otaforge patch`: one row each. What a row needs is loaded when it is used. */
+import { isBsdiff40 } from "../delta/bsdiff40/header.ts";
+import type { Effort } from "../delta/bsdiff40/plan.ts";
+import type { DeltaEngine } from "../delta/engine.node.ts";
+import type { ByteStream, Cancel, ProgressEvent, RandomReader } from "../core/ports.ts";
+
+export interface PatchSettings {
+  readonly bonus?: Uint8Array;
+  readonly signal: Cancel;
+  readonly progress: (event: ProgressEvent) => void;
+}
+
+export interface DiffSettings extends PatchSettings {
+  readonly effort: Effort;
+  readonly zip: boolean;
+}
+
+export interface DeltaFormat {
+  readonly name: string;
+  /** Whether a patch that begins so (16 bytes) is of this format. */
+  detect(head: Uint8Array): boolean;
+  make(engine: DeltaEngine, old: RandomReader, fresh: RandomReader, settings: DiffSettings): Promise<Uint8Array>;
+  /** New, checked while it is made: the caller keeps it beside its place until the end. Chunks are valid until the next. */
+  apply(old: RandomReader, patch: RandomReader, settings: PatchSettings): ByteStream;
+}
+
+function startsWith(text: string): (head: Uint8Array) => boolean {
+  return (head) => [...text].every((c, i) => head[i] === c.charCodeAt(0));
+}
+
+async function patchCore() {
+  const { createAnyCore } = await import("../delta/core.node.ts");
+  const { PATCH_MEMORY_SIZE } = await import("../delta/bsdiff40/streams.ts");
+  return createAnyCore(PATCH_MEMORY_SIZE);
+}
+
+export const DELTA_FORMATS: readonly DeltaFormat[] = [
+  {
+    name: "bsdiff40",
+    detect: isBsdiff40,
+    make: (engine, old, fresh, { effort, signal, progress }) =>
+      engine.bsdiff40(old, fresh, { effort, signal, progress }),
+    async *apply(old, patch, { signal, progress }) {
+      const { applyBsdiff40 } = await import("../delta/bsdiff40/apply.ts");
+      const core = await patchCore();
+      yield* applyBsdiff40(old, patch, { check: "along", borrow: true, core, signal, progress });
+    },
+  },
+  {
+    name: "imgdiff2",
+    detect: startsWith("IMGDIFF2"),
+    make: (engine, old, fresh, settings) => engine.imgdiff2(old, fresh, settings),
+    async *apply(old, patch, { signal, bonus }) {
+      const { applyImgdiff2 } = await import("../delta/imgdiff/apply.ts");
+      const core = await patchCore();
+      yield* applyImgdiff2(old, patch, { core, signal, ...(bonus === undefined ? {} : { bonus }) });
+    },
+  },
+  {
+    name: "otaforge",
+    detect: startsWith("OTADELTA"),
+    async make(engine, old, fresh, { effort, signal, progress }) {
+      const { makeOtaforge } = await import("../delta/forge/maker.ts");
+      const { nodeDigests } = await import("../device/digests.ts");
+      return makeOtaforge(engine, old, fresh, { digests: nodeDigests, effort, signal, progress });
+    },
+    async *apply(old, patch, { signal, progress }) {
+      const { applyForge } = await import("../delta/forge/apply.ts");
+      const { nodeDigests } = await import("../device/digests.ts");
+      yield* applyForge(old, patch, { digests: nodeDigests, check: "along", signal, progress });
+    },
+  },
+];
