@@ -54,7 +54,8 @@ export async function installedDevice(targetFiles: string, changes: DeviceChange
     if (file === undefined) delete files[path];
     else files[path] = file;
   }
-  const image = async (name: string): Promise<Uint8Array> => zip.read(zip.need(`BOOTABLE_IMAGES/${name}`));
+  const image = async (name: string): Promise<Uint8Array> =>
+    zip.read(zip.get(`BOOTABLE_IMAGES/${name}`) ?? zip.need(`IMAGES/${name}`));
   const fstab = Buffer.from(await zip.read(zip.need("RECOVERY/RAMDISK/etc/recovery.fstab"))).toString();
   const nodeOf = (mount: string, fallback: string): string =>
     fstab

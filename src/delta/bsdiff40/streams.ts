@@ -94,6 +94,7 @@ export function openStreams(core: Core, patch: RandomReader, header: Bsdiff40Hea
 export class ControlChecker {
   readonly #newSize: number;
   #index = 0;
+  #idle = 0;
   newPosition = 0;
   oldPosition = 0;
 
@@ -112,8 +113,8 @@ export class ControlChecker {
     if (add > left) this.#refuse(`the difference length is more than the ${left} bytes left`, add);
     if (copy > left - add) this.#refuse(`the extra length is more than the ${left - add} bytes left`, copy);
     if (!Number.isSafeInteger(seek)) this.#refuse("the seek is beyond 2^53-1", seek);
-    // The first triple may only seek; after it a triple that makes nothing is a way to keep a reader busy for ever.
-    if (add + copy === 0 && this.#index > 0) this.#refuse("a triple makes no byte", 0);
+    // bsdiff itself writes triples that only seek, never more than it makes bytes; endless ones keep a reader busy for ever.
+    if (add + copy === 0 && ++this.#idle > this.#newSize + 1) this.#refuse("too many triples make no byte", this.#idle);
     this.newPosition += add + copy;
     this.oldPosition += add + seek;
     if (!Number.isSafeInteger(this.oldPosition)) this.#refuse("the old position is beyond 2^53-1", seek);
