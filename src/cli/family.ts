@@ -68,6 +68,8 @@ export interface RehearseOptions extends CommonOptions {
   readonly deviceFile: string;
   readonly cuts: "all" | number;
   readonly seed: number;
+  /** One chain of cuts and nothing else, as a report's `firstBroken.cut` says it. */
+  readonly only?: string;
   readonly reportFile?: string;
   readonly items: readonly ManifestItem[];
 }

@@ -22,6 +22,9 @@ export interface ProgramOptions {
 /** Output that is gathered at most, bytes: tools of a board say little. */
 const MAX_OUTPUT = 64 << 20;
 
+/** Programs of the board often lie where only root's path leads. */
+const SEARCH_PATH = [process.env["PATH"], "/usr/sbin", "/sbin"].filter((part) => part !== undefined).join(":");
+
 /** How to start programs; tests put their own in place. */
 export type RunProgram = (program: string, args: readonly string[], options?: ProgramOptions) => Promise<ProgramResult>;
 
@@ -31,7 +34,7 @@ export const runProgram: RunProgram = async (program, args, options = {}) => {
   const child = spawn(program, args, {
     stdio: ["pipe", show ? 2 : "pipe", show ? 2 : "pipe"],
     ...(options.folder === undefined ? {} : { cwd: options.folder }),
-    ...(options.variables === undefined ? {} : { env: { ...process.env, ...options.variables } }),
+    env: { ...process.env, PATH: SEARCH_PATH, ...options.variables },
   });
   const stdout: Uint8Array[] = [];
   const stderr: Uint8Array[] = [];

@@ -1,6 +1,7 @@
 /** `otaforge/rehearse`: any installer with the power cut at every write. Pure; `pool.node.ts` runs it on all cores. */
 export { CUT_KINDS, formatCuts, parseCuts } from "./cuts.ts";
 export type { Cut, CutKind } from "./cuts.ts";
+export { reportPage } from "./report-page.ts";
 export { describeReport, rehearse } from "./run.ts";
 export type { RehearsalOptions, RehearsalReport } from "./run.ts";
 export type { BrokenStep } from "./rehearsal.ts";

@@ -3,7 +3,7 @@ import { OtaError, isOtaError } from "../core/index.ts";
 import type { Device } from "../core/index.ts";
 import { createSimulatedDevice, nodeCodecs, nodeDigests, openJournal } from "../device/index.ts";
 import type { SimulatedSpec } from "../device/index.ts";
-import { describeReport, rehearse } from "./index.ts";
+import { describeReport, rehearse, reportPage } from "./index.ts";
 import type { RehearsalSubject } from "./index.ts";
 import { sampleSubject } from "./sample-installers.ts";
 
@@ -170,4 +170,13 @@ describe("without a judge, content is compared with the old and the new system",
     const report = await rehearse(subject({ files }, install));
     expect(report.firstBroken?.reason).toContain("the installer fails with a bug: TypeError");
   });
+});
+
+test("the report is one page without anything from outside, and its texts are data", async () => {
+  const report = await rehearse(sampleSubject(SIZE, "commit-first", ports), { cuts: 10 });
+  const { firstBroken } = report;
+  if (firstBroken === undefined) throw new Error("nothing broken");
+  const page = reportPage({ ...report, firstBroken: { ...firstBroken, reason: "<b>&" } });
+  expect(page).toContain("&lt;b&gt;&amp;");
+  expect(page).not.toMatch(/<script|https?:|<link/);
 });

@@ -12,6 +12,7 @@ interface Values extends SharedValues {
   cuts: "all" | number;
   seed?: number;
   report?: string;
+  only?: string;
 }
 
 function readCuts(text: string): "all" | number {
@@ -32,6 +33,7 @@ export const rehearseCommand: Subcommand = {
       .requiredOption("-d, --device <file>", "device description (DEVICE.json)")
       .option("--cuts <n>", "all, or how many cuts to sample", readCuts, "all")
       .option("--seed <n>", "seed of everything random; printed, so that a run can be repeated", wholeNumber)
+      .option("--only <cut>", "one cut and nothing else, as a report names its first broken one")
       .option("--report <file>", "also write the report as one HTML page")
       .action(async (name: string, values: Values) => {
         const input = await openPackage(name, io);
@@ -45,6 +47,7 @@ export const rehearseCommand: Subcommand = {
             cuts: values.cuts,
             seed: values.seed ?? 1,
             items: claim?.items ?? [],
+            ...(values.only === undefined ? {} : { only: values.only }),
             ...(values.report === undefined ? {} : { reportFile: resolve(io.cwd, values.report) }),
           });
           options.progress.done();
