@@ -5,6 +5,7 @@ export * from "./firmware.ts";
 export * from "./health.ts";
 export * from "./install-state.ts";
 export * from "./installable.ts";
+export * from "./judge.ts";
 export * from "./kdimg.ts";
 export * from "./layouts.ts";
 export * from "./mbr.ts";

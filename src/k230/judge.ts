@@ -5,9 +5,12 @@ import { readAhead, readCardLayout } from "./card.ts";
 import type { K230Card } from "./card.ts";
 import { explainBoot } from "./explain-boot.ts";
 import type { BootOptions } from "./explain-boot.ts";
+import { looksLikeFirmware } from "./firmware.ts";
+import { FIRMWARE_HEADER, FIRMWARE_HEADER_SIZE } from "./layouts.ts";
 import type { InstallPart } from "./installable.ts";
 import type { Slot } from "./ota-meta.ts";
 import { findEntry, readToc } from "./toc.ts";
+import type { TocEntry } from "./toc.ts";
 
 /** What a complete pair looks like: digests of the first bytes of its partitions. */
 export interface PairIdentity {
@@ -66,14 +69,23 @@ export function pairOf(parts: readonly InstallPart[]): PairIdentity {
   return { rtt: identity("rtt") as ContentIdentity, ...(rtapp === undefined ? {} : { rtapp }) };
 }
 
-/** The pair in the slot the loader chooses now: whole partitions. */
+/** Bytes of a partition that its content takes: those of the firmware in it, or all of it. */
+async function contentLength(medium: RandomReader, { offset, size }: TocEntry): Promise<number> {
+  if (size < FIRMWARE_HEADER_SIZE || offset + size > medium.size) return size;
+  const head = await medium.read(offset, FIRMWARE_HEADER_SIZE);
+  if (!looksLikeFirmware(head)) return size;
+  return Math.min(size, FIRMWARE_HEADER_SIZE + FIRMWARE_HEADER.fields.length.get(head, 4));
+}
+
+/** The pair in the slot the loader chooses now. */
 export async function runningPair(
   card: Pick<K230Card, "target" | "medium" | "readsMeta" | "digests">,
 ): Promise<PairIdentity> {
   const { toc, choice } = await readCardLayout(card);
   const identity = async (name: string): Promise<ContentIdentity | undefined> => {
     const entry = findEntry(toc, `${name}_${choice}`);
-    return entry === undefined ? undefined : identify(card.target, entry.offset, entry.size, card.digests);
+    if (entry === undefined) return undefined;
+    return identify(card.target, entry.offset, await contentLength(card.target, entry), card.digests);
   };
   const rtapp = await identity("rtapp");
   return { rtt: (await identity("rtt")) as ContentIdentity, ...(rtapp === undefined ? {} : { rtapp }) };
