@@ -37,7 +37,7 @@ export function withCardOptions(command: Command): Command {
 }
 
 /** What a device's description says of its card. */
-export function cardOptions(device: OpenedDevice): CardOptions {
+export function cardOptions(device: Pick<OpenedDevice, "description">): CardOptions {
   const { medium, loader, board, chip } = device.description;
   return {
     ...(medium === undefined ? {} : { medium }),
