@@ -85,6 +85,14 @@ async function openSource(path: string): Promise<SourceFile> {
       checkRange(info.size, offset, length);
       return readChunk(handle, offset, length, path);
     },
+    async readInto(offset, target) {
+      checkRange(info.size, offset, target.length);
+      try {
+        await readFully(handle, target, offset, path);
+      } catch (e) {
+        throw ioError(e, path);
+      }
+    },
     close: () => handle.close(),
   };
 }

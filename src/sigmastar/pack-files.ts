@@ -13,6 +13,8 @@ export interface SourceInfo {
 /** A source that is open: size and mode are those of the open file, whatever happens to its name. */
 export interface SourceFile extends RandomReader {
   readonly mode: number;
+  /** Fills all of `target` from `offset`; optional, for long sources. */
+  readInto?(offset: number, target: Uint8Array): Promise<void>;
   close(): Promise<void>;
 }
 

@@ -171,8 +171,36 @@ function headOf(format: GenerationFormat, spec: RecordSpec, profile: PackProfile
   return full;
 }
 
-/** Size of one read and write, bytes: large enough to keep disk and digest busy, three of them are in memory. */
+/** Size of one read and write, bytes: large enough to keep disk and digest busy, two of them are in memory. */
 const COPY_BYTES = 1024 * 1024;
+
+/** A payload that can fill an array of the caller's: saves the collector a gibibyte of garbage for each one packed. */
+export interface ReusingReader extends RandomReader {
+  /** Fills all of `target` from `offset`. */
+  readInto(offset: number, target: Uint8Array): Promise<void>;
+}
+
+function isReusing(reader: RandomReader): reader is ReusingReader {
+  return "readInto" in reader;
+}
+
+/** Reads chunks of a payload in turn; a chunk is good until the one after the next is read. */
+function chunkReader(payload: RandomReader): (offset: number) => Promise<Uint8Array | undefined> {
+  const { size } = payload;
+  if (!isReusing(payload)) {
+    return async (offset) => (offset < size ? payload.read(offset, Math.min(COPY_BYTES, size - offset)) : undefined);
+  }
+  const room = Math.min(COPY_BYTES, size);
+  const buffers = [new Uint8Array(room), new Uint8Array(room)] as const;
+  let turn = 0;
+  return async (offset) => {
+    if (offset >= size) return undefined;
+    turn = 1 - turn;
+    const target = (buffers[turn] as Uint8Array).subarray(0, Math.min(COPY_BYTES, size - offset));
+    await payload.readInto(offset, target);
+    return target;
+  };
+}
 
 interface Copy {
   readonly file: OpenFile;
@@ -183,9 +211,7 @@ interface Copy {
 
 /** Copies a payload: while one chunk is hashed, it is being written and the next one read. */
 async function copyPayload({ file, at, payload, onBytes }: Copy): Promise<void> {
-  const { size } = payload;
-  const readAt = async (offset: number): Promise<Uint8Array | undefined> =>
-    offset < size ? payload.read(offset, Math.min(COPY_BYTES, size - offset)) : undefined;
+  const readAt = chunkReader(payload);
   let offset = 0;
   let chunk = await readAt(0);
   while (chunk !== undefined) {

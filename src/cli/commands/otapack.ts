@@ -4,27 +4,16 @@
  */
 import { OtaError } from "../../core/errors.ts";
 import { encodeText, printable } from "../../core/text.ts";
-import { nodeDigests } from "../../device/index.ts";
-import {
-  FORMATS,
-  GENERATIONS,
-  MAX_SCRIPT_BYTES,
-  SINGLE_OPERATIONS,
-  appendRecords,
-  appendSummary,
-  createPackage,
-  folderRecords,
-  layoutListing,
-  mapPackage,
-  parseMasks,
-  parseNumber,
-  singleRecord,
-  type Generation,
-  type PackFiles,
-  type RecordPorts,
-  type RecordSpec,
-  type SingleOperation,
-} from "../../sigmastar/index.ts";
+// Named one by one: a packer that is called once a record should not load the installer and the screen each time.
+import { nodeDigests } from "../../device/digests.ts";
+import { folderRecords } from "../../sigmastar/folders.ts";
+import { layoutListing } from "../../sigmastar/layout-listing.ts";
+import { FORMATS, GENERATIONS, type Generation } from "../../sigmastar/layout.ts";
+import { parseMasks, parseNumber } from "../../sigmastar/numbers.ts";
+import type { PackFiles } from "../../sigmastar/pack-files.ts";
+import { appendRecords, appendSummary, createPackage, type RecordSpec } from "../../sigmastar/pack.ts";
+import { MAX_SCRIPT_BYTES, mapPackage } from "../../sigmastar/read.ts";
+import { SINGLE_OPERATIONS, singleRecord, type RecordPorts, type SingleOperation } from "../../sigmastar/records.ts";
 import { nodePackFiles, openPackageFile, replaceFile } from "../../sigmastar/pack-files.node.ts";
 import { getopt, type GetoptOption, type GetoptResult } from "../getopt.ts";
 import type { Io } from "../io.ts";

@@ -1,0 +1,76 @@
+/** Images beyond 4 GiB: exact sizes and bounded memory, through the launchers. */
+import { spawnSync } from "node:child_process";
+import { closeSync, mkdtempSync, openSync, rmSync, statSync, truncateSync, writeSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, describe, expect, it } from "vitest";
+
+const bin = (name: string): string => fileURLToPath(new URL(`../../bin/${name}`, import.meta.url));
+const root = mkdtempSync(join(tmpdir(), "large-"));
+afterAll(() => rmSync(root, { recursive: true, force: true }));
+
+const REPORT = `data:text/javascript,${encodeURIComponent(
+  'process.on("exit",()=>process.stderr.write("peak="+process.resourceUsage().maxRSS+"\\n"))',
+)}`;
+
+/** Exit code, output, and peak resident memory in MiB. */
+function run(name: string, argv: string[]): { status: number | null; stdout: string; stderr: string; peakMib: number } {
+  const env = { ...process.env, NODE_OPTIONS: `--import=${REPORT}` };
+  const { status, stdout, stderr } = spawnSync(bin(name), argv, { env, encoding: "utf8", cwd: root });
+  return { status, stdout, stderr, peakMib: Number(/peak=(\d+)/.exec(stderr)?.[1]) / 1024 };
+}
+
+const SIZE = 2 ** 32 + 5_000_001;
+
+describe("a sparse image of more than 4 GiB", () => {
+  const image = join(root, "image");
+  closeSync(openSync(image, "w"));
+  truncateSync(image, SIZE);
+  const file = openSync(image, "r+");
+  writeSync(file, Buffer.from("the end"), 0, 7, SIZE - 7);
+  closeSync(file);
+
+  it.each(["v0.4", "v1.6"])(
+    "packs and verifies in %s with less than 120 MiB, and its last byte counts",
+    (generation) => {
+      const pack = join(root, "pack");
+      expect(run("otapack", ["--generation", generation, "-c", pack]).status).toBe(0);
+      const made = run("otapack", [
+        "-a",
+        pack,
+        "-s",
+        image,
+        "-d",
+        "/dev/mmcblk0p5",
+        "-t",
+        String(SIZE),
+        "--block-update",
+      ]);
+      expect([made.status, made.stdout]).toEqual([0, expect.stringContaining(`Total size: 0x${SIZE.toString(16)}\n`)]);
+      expect(made.peakMib).toBeLessThan(120);
+      const good = run("otaforge", ["verify", pack, "--progress", "none"]);
+      expect([good.status, good.stdout]).toEqual([0, expect.stringContaining("integrity good")]);
+      expect(good.peakMib).toBeLessThan(120);
+      const last = openSync(pack, "r+");
+      writeSync(last, Buffer.from("D"), 0, 1, statSync(pack).size - 1);
+      closeSync(last);
+      expect(run("otaforge", ["verify", pack, "--progress", "none"]).status).toBe(3);
+      rmSync(pack);
+    },
+  );
+
+  it("is refused by generations with 32-bit sizes, the package as it was", () => {
+    const pack = join(root, "small");
+    expect(run("otapack", ["--generation", "v0.2", "-c", pack]).status).toBe(0);
+    expect(run("otapack", ["-a", pack, "-s", image, "-d", "/dev/mtd0", "--block-update"]).status).toBe(2);
+    expect(statSync(pack).size).toBe(20);
+  });
+
+  it("packs compressed in one call with less than 120 MiB", () => {
+    const argv = ["pack", "sigmastar", "out.gz", "--block", "/dev/mmcblk0p5=image", "--progress", "none"];
+    const made = run("otaforge", argv);
+    expect(made.status).toBe(0);
+    expect(made.peakMib).toBeLessThan(120);
+  });
+});
