@@ -98,10 +98,11 @@ export async function chooseFullOrDelta(
 ): Promise<Choice> {
   const attempts: Attempt[] = [];
   const made: { format: DeltaFormat; patch: Uint8Array }[] = [];
-  for (const { format, make } of candidates) {
+  for (const candidate of candidates) {
+    const { format } = candidate;
     checkCancel(options.signal);
     try {
-      const patch = await make();
+      const patch = await candidate.make();
       if (patch.length > LARGEST_SHARE * fullSize) attempts.push({ format, size: patch.length, refused: "too large" });
       else made.push({ format, patch });
     } catch (e) {
