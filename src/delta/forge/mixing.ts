@@ -7,8 +7,8 @@
  */
 import { RATE, SQUASH, STRETCH, type BinaryCoder } from "./arithmetic.ts";
 
-/** Slot of probability one half, never seen. */
-const FRESH = 0x80000000;
+/** Slot of probability one half, never seen: 22 bits of probability, 10 of count. */
+const FRESH = -0x80000000;
 
 /** Mixed with `imul` into hashes: odd, from the golden ratio. */
 const GOLDEN = 0x9e3779b1;
@@ -22,60 +22,17 @@ export function hash3(a: number, b: number, c: number): number {
   return hash2(hash2(a, b), c);
 }
 
-/** New value of slot `v` after bit `y`; a slot seen `limit` times keeps that memory. */
-function updated(v: number, y: number, limit: number): number {
+/** New value of slot `v` after a bit whose target probability (22 bits) is given; a slot seen `limit` times keeps that memory. */
+function updated(v: number, target: number, limit: number): number {
   const n = v & 1023;
   const p = v >>> 10;
-  const target = y === 1 ? 4194303 : 0;
   // Shifted first so that the product fits 32 bits; a fresh slot is at one half, so the largest step does too.
   const step = Math.imul((target - p) >> 3, RATE[n] as number) >> 10;
-  return (((p + step) << 10) | (n < limit ? n + 1 : n)) >>> 0;
+  return ((p + step) << 10) | (n < limit ? n + 1 : n);
 }
 
-/** Weights of one network: `inputs` numbers for each of `sets` selectable neurons. */
-class Network {
-  readonly inputs: number;
-  readonly weights: Int32Array;
-  #base = 0;
-  /** Last output as logarithmic odds. */
-  odds = 0;
-  #p = 2048;
-
-  constructor(inputs: number, sets: number, initial: number) {
-    this.inputs = inputs;
-    this.weights = new Int32Array(inputs * sets).fill(initial);
-  }
-
-  mix(values: Int32Array, set: number): number {
-    const base = (this.#base = set * this.inputs);
-    let sum = 0;
-    for (let i = 0; i < this.inputs; i++) sum += Math.imul(values[i] as number, this.weights[base + i] as number) >> 8;
-    sum >>= 8;
-    if (sum > 2047) sum = 2047;
-    else if (sum < -2047) sum = -2047;
-    this.odds = sum;
-    this.#p = SQUASH[sum + 2048] as number;
-    return sum;
-  }
-
-  train(values: Int32Array, y: number, rate: number): void {
-    const error = Math.imul((y << 12) - this.#p, rate);
-    const base = this.#base;
-    for (let i = 0; i < this.inputs; i++) {
-      const w = this.weights[base + i] as number;
-      this.weights[base + i] = w + ((Math.imul(values[i] as number, error) + 0x2000) >> 14);
-    }
-  }
-}
-
-/** 16-bit probability for the coder out of logarithmic odds. */
-function final16(odds: number): number {
-  const p = SQUASH[odds + 2048] as number;
-  return p * 16 + 8;
-}
-
-/** Contexts seen at most this often weigh by how often they were seen. 256 = full weight. */
-const CONFIDENCE = Int32Array.from({ length: 256 }, (_, n) => (n === 0 ? 0 : Math.min(256, 96 + 40 * Math.min(n, 4))));
+/** Contexts seen few times weigh less. 256 = full weight. */
+const CONFIDENCE = Int32Array.from({ length: 1024 }, (_, n) => (n === 0 ? 0 : Math.min(256, 96 + 40 * Math.min(n, 4))));
 
 /** Adaptive correction of a final probability by a small context: interpolated over 33 odds. */
 class Correction {
@@ -92,9 +49,8 @@ class Correction {
 
   refine(odds: number, context: number): number {
     const position = odds + 2048;
-    const low = position >> 7;
     const weight = position & 127;
-    const base = context * 33 + low;
+    const base = context * 33 + (position >> 7);
     this.#at = weight >= 64 ? base + 1 : base;
     return ((this.#table[base] as number) * (128 - weight) + (this.#table[base + 1] as number) * weight) >> 7;
   }
@@ -109,53 +65,70 @@ function clamp16(p: number): number {
   return p < 24 ? 24 : p > 65512 ? 65512 : p;
 }
 
+function clampOdds(odds: number): number {
+  return odds > 2047 ? 2047 : odds < -2047 ? -2047 : odds;
+}
+
 /** Codes single decisions out of a fixed number of hashed contexts. */
 export class FlagMixer {
   readonly #coder: BinaryCoder;
-  readonly #count: number;
-  readonly #mask: number;
-  readonly #slots: Uint32Array;
+  readonly #bits: number;
+  readonly #slots: Int32Array;
   readonly #at: Int32Array;
   readonly #values: Int32Array;
-  readonly #network: Network;
+  readonly #weights: Int32Array;
   readonly #correction: Correction;
   /** Context hashes of the next decision; filled by the model. */
   readonly contexts: Int32Array;
 
   constructor(coder: BinaryCoder, count: number, shape: { bits: number; sets: number; corrections: number }) {
     this.#coder = coder;
-    this.#count = count;
-    this.#mask = (1 << shape.bits) - 1;
-    this.#slots = new Uint32Array(count << shape.bits).fill(FRESH);
+    this.#bits = shape.bits;
+    this.#slots = new Int32Array(count << shape.bits).fill(FRESH);
     this.#at = new Int32Array(count);
     this.#values = new Int32Array(count + 1);
-    this.#network = new Network(count + 1, shape.sets, Math.trunc(65536 / 3));
+    this.#weights = new Int32Array((count + 1) * shape.sets).fill(Math.trunc(65536 / 3));
     this.#correction = new Correction(shape.corrections);
     this.contexts = new Int32Array(count);
   }
 
+  /** Codes one decision. `set` selects the neuron, `correction` the last table. */
   code(bit: number, set: number, correction: number): number {
     const slots = this.#slots;
     const values = this.#values;
-    const count = this.#count;
+    const weights = this.#weights;
+    const ats = this.#at;
+    const contexts = this.contexts;
+    const count = contexts.length;
+    const bits = this.#bits;
+    const mask = (1 << bits) - 1;
+    const base = set * (count + 1);
+    let sum = 0;
     for (let i = 0; i < count; i++) {
-      const h = this.contexts[i] as number;
-      const at = i * (this.#mask + 1) + ((h ^ (h >>> 16)) & this.#mask);
-      this.#at[i] = at;
+      const h = contexts[i] as number;
+      const at = (i << bits) + ((h ^ (h >>> 16)) & mask);
+      ats[i] = at;
       const v = slots[at] as number;
-      values[i] = Math.imul(STRETCH[v >>> 20] as number, CONFIDENCE[Math.min(v & 1023, 255)] as number) >> 8;
+      const value = Math.imul(STRETCH[v >>> 20] as number, CONFIDENCE[v & 1023] as number) >> 8;
+      values[i] = value;
+      sum += Math.imul(value, weights[base + i] as number) >> 8;
     }
     values[count] = 256;
-    const odds = this.#network.mix(values, set);
+    sum += weights[base + count] as number;
+    const odds = clampOdds(sum >> 8);
+    const p = SQUASH[odds + 2048] as number;
     const refined = this.#correction.refine(odds, correction);
-    const p = clamp16((final16(odds) + refined * 3) >> 2);
-    const y = this.#coder.code(bit, p);
-    this.#network.train(values, y, 6);
+    const y = this.#coder.code(bit, clamp16((p * 16 + 8 + refined * 3) >> 2));
     this.#correction.update(y);
+    const error = Math.imul((y << 12) - p, 6);
+    const target = y === 1 ? 4194303 : 0;
     for (let i = 0; i < count; i++) {
-      const at = this.#at[i] as number;
-      slots[at] = updated(slots[at] as number, y, 250);
+      const w = base + i;
+      weights[w] = (weights[w] as number) + ((Math.imul(values[i] as number, error) + 0x2000) >> 14);
+      const at = ats[i] as number;
+      slots[at] = updated(slots[at] as number, target, 250);
     }
+    weights[base + count] = (weights[base + count] as number) + ((Math.imul(256, error) + 0x2000) >> 14);
     return y;
   }
 }
@@ -163,34 +136,33 @@ export class FlagMixer {
 /** Codes bytes out of a fixed number of hashed contexts. */
 export class ByteMixer {
   readonly #coder: BinaryCoder;
-  readonly #count: number;
   readonly #groupMask: number;
-  readonly #slots: Uint32Array;
+  readonly #slots: Int32Array;
   readonly #base: Int32Array;
   readonly #values: Int32Array;
-  readonly #network: Network;
-  readonly #second: Network;
+  /** Neurons selected by the caller's set and the bit, and by the bits before it. */
+  readonly #weights: Int32Array;
+  readonly #second: Int32Array;
   readonly #correction: Correction;
   readonly #limit: number;
+  readonly #expectedSlots: Int32Array;
   /** Context hashes of the next byte; filled by the model. */
   readonly contexts: Int32Array;
-  /** A byte the model expects, and how sure it is (0: no idea, up to 15); a ninth kind of input. */
+  /** A byte the model expects, and how sure it is (0: no idea, up to 15); one more input. */
   expected = 0;
   sureness = 0;
-  readonly #expectedSlots: Uint32Array;
 
   constructor(coder: BinaryCoder, count: number, shape: { bits: number; sets: number; limit: number }) {
     this.#coder = coder;
-    this.#count = count;
     this.#groupMask = (1 << (shape.bits - 4)) - 1;
-    this.#slots = new Uint32Array(1 << shape.bits).fill(FRESH);
+    this.#slots = new Int32Array(1 << shape.bits).fill(FRESH);
     for (let i = 0; i < this.#slots.length; i += 16) this.#slots[i] = 0;
     this.#base = new Int32Array(count);
     this.#values = new Int32Array(count + 2);
-    this.#network = new Network(count + 2, shape.sets * 8, Math.trunc(65536 / 4));
-    this.#second = new Network(count + 2, 256, Math.trunc(65536 / 4));
+    this.#weights = new Int32Array((count + 2) * shape.sets * 8).fill(Math.trunc(65536 / 4));
+    this.#second = new Int32Array((count + 2) * 256).fill(Math.trunc(65536 / 4));
     this.#correction = new Correction(1024);
-    this.#expectedSlots = new Uint32Array(16 * 8 * 2).fill(FRESH);
+    this.#expectedSlots = new Int32Array(16 * 8 * 2).fill(FRESH);
     this.#limit = shape.limit;
     this.contexts = new Int32Array(count);
   }
@@ -198,61 +170,84 @@ export class ByteMixer {
   /** First slot of the group of a context hash: two places to look, the less used one is given up. */
   #find(h: number): number {
     const slots = this.#slots;
-    const check = (h >>> 0) | 1;
+    const check = h | 1;
     const first = (Math.imul(h, GOLDEN) >>> 8) & this.#groupMask;
     const a = first << 4;
     if (slots[a] === check) return a;
     const b = (first ^ 1) << 4;
     if (slots[b] === check) return b;
     const out = ((slots[a + 1] as number) & 1023) <= ((slots[b + 1] as number) & 1023) ? a : b;
-    slots.fill(FRESH, out + 1, out + 16);
     slots[out] = check;
+    for (let i = out + 1; i < out + 16; i++) slots[i] = FRESH;
     return out;
   }
 
-  /** Codes one byte. `set` selects the network (0 to sets-1), `correction` (0 to 3) the last table. */
+  /** Codes one byte. `set` selects the neuron (0 to sets-1), `correction` (0 to 3) the last table. */
   code(byte: number, set: number, correction: number): number {
     const slots = this.#slots;
     const values = this.#values;
-    const count = this.#count;
+    const weights = this.#weights;
+    const second = this.#second;
+    const bases = this.#base;
+    const contexts = this.contexts;
+    const expectedSlots = this.#expectedSlots;
+    const count = contexts.length;
+    const inputs = count + 2;
     const limit = this.#limit;
+    const expected = this.expected;
     let node = 1;
     let agrees = this.sureness > 0;
+    values[count + 1] = 256;
     for (let position = 7; position >= 0; position--) {
       if (position === 7 || position === 3) {
         const salt = position === 7 ? 0 : Math.imul(node, 0x2545f491);
         for (let i = 0; i < count; i++) {
-          this.#base[i] = this.#find(hash2((this.contexts[i] as number) + salt, i + (position << 8)));
+          bases[i] = this.#find(hash2((contexts[i] as number) + salt, i + (position << 8)));
         }
       }
       const inGroup = position > 3 ? node : (node & ((1 << (3 - position)) - 1)) | (1 << (3 - position));
+      const wa = (set * 8 + position) * inputs;
+      const wb = node * inputs;
+      let sumA = 0;
+      let sumB = 0;
       for (let i = 0; i < count; i++) {
-        const v = slots[(this.#base[i] as number) + inGroup] as number;
-        const n = v & 1023;
-        values[i] = Math.imul(STRETCH[v >>> 20] as number, CONFIDENCE[n > 255 ? 255 : n] as number) >> 8;
+        const v = slots[(bases[i] as number) + inGroup] as number;
+        const value = Math.imul(STRETCH[v >>> 20] as number, CONFIDENCE[v & 1023] as number) >> 8;
+        values[i] = value;
+        sumA += Math.imul(value, weights[wa + i] as number) >> 8;
+        sumB += Math.imul(value, second[wb + i] as number) >> 8;
       }
       let expectedAt = -1;
+      let told = 0;
       if (agrees) {
-        const bit = (this.expected >> position) & 1;
-        expectedAt = (this.sureness * 8 + position) * 2 + bit;
-        const odds = STRETCH[(this.#expectedSlots[expectedAt] as number) >>> 20] as number;
-        values[count] = odds;
-      } else values[count] = 0;
-      values[count + 1] = 256;
-      const odds = (this.#network.mix(values, set * 8 + position) + this.#second.mix(values, node)) >> 1;
+        expectedAt = (this.sureness * 8 + position) * 2 + ((expected >> position) & 1);
+        told = STRETCH[(expectedSlots[expectedAt] as number) >>> 20] as number;
+        sumA += Math.imul(told, weights[wa + count] as number) >> 8;
+        sumB += Math.imul(told, second[wb + count] as number) >> 8;
+      }
+      values[count] = told;
+      const oddsA = clampOdds((sumA + (weights[wa + count + 1] as number)) >> 8);
+      const oddsB = clampOdds((sumB + (second[wb + count + 1] as number)) >> 8);
+      const odds = (oddsA + oddsB) >> 1;
       const refined = this.#correction.refine(odds, correction * 256 + node);
-      const p = clamp16((final16(odds) + refined) >> 1);
+      const p = clamp16(((SQUASH[odds + 2048] as number) * 16 + 8 + refined) >> 1);
       const y = this.#coder.code((byte >> position) & 1, p);
-      this.#network.train(values, y, 10);
-      this.#second.train(values, y, 10);
       this.#correction.update(y);
+      const errorA = Math.imul((y << 12) - (SQUASH[oddsA + 2048] as number), 10);
+      const errorB = Math.imul((y << 12) - (SQUASH[oddsB + 2048] as number), 10);
+      const target = y === 1 ? 4194303 : 0;
+      for (let i = 0; i < inputs; i++) {
+        const value = values[i] as number;
+        weights[wa + i] = (weights[wa + i] as number) + ((Math.imul(value, errorA) + 0x2000) >> 14);
+        second[wb + i] = (second[wb + i] as number) + ((Math.imul(value, errorB) + 0x2000) >> 14);
+      }
       for (let i = 0; i < count; i++) {
-        const at = (this.#base[i] as number) + inGroup;
-        slots[at] = updated(slots[at] as number, y, limit);
+        const at = (bases[i] as number) + inGroup;
+        slots[at] = updated(slots[at] as number, target, limit);
       }
       if (expectedAt >= 0) {
-        this.#expectedSlots[expectedAt] = updated(this.#expectedSlots[expectedAt] as number, y, 250);
-        if (((this.expected >> position) & 1) !== y) agrees = false;
+        expectedSlots[expectedAt] = updated(expectedSlots[expectedAt] as number, target, 250);
+        if (((expected >> position) & 1) !== y) agrees = false;
       }
       node = (node << 1) | y;
     }
