@@ -5,3 +5,4 @@ export { MAX_KEY_BYTES, parseResKeys, readKeys } from "./keys.ts";
 export type { VerifierKey } from "./keys.ts";
 export type { SignatureHash } from "./rsa.ts";
 export * from "./verify.ts";
+export { guardReader } from "./guarded-reader.ts";

@@ -1,6 +1,13 @@
 /** Codes raised by `android/`: exit class and one-line meaning. */
 export const ANDROID_CODES = {
   KEYS_UNREADABLE: ["trust", "a key file is damaged or holds keys that no recovery takes"],
+  // The device side.
+  PACKAGE_CHANGED: ["trust", "the package was changed between its check and its use"],
+  RECOVERY_BLOCK_MAP: ["format", "a block map of a package on /data is damaged"],
+  ANDROID_REJECTED: ["trust", "the whole-file signature of a package does not verify with any trusted key"],
+  ANDROID_UNSIGNED: ["trust", "the device has keys and the package carries no signature"],
+  ANDROID_PREFLIGHT: ["mismatch", "the device cannot take the package: a target, room or base is missing"],
+  ANDROID_UPDATE_FAILED: ["mismatch", "the update script stopped with a message"],
   // The package maker.
   ANDROID_TARGET_FILES: ["format", "target files lack something or hold a text that cannot be read"],
   ANDROID_BOOT_IMAGE: ["format", "a boot image cannot be built or read"],
