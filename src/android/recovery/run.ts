@@ -425,7 +425,8 @@ class Recovery {
       this.#ui.background("error");
     }
     if (status !== STATUS.success) {
-      await this.#finish({ ...request, ...{ sendIntent: undefined } } as RecoveryRequest, locale);
+      const { sendIntent: _, ...rest } = request;
+      await this.#finish(rest, locale);
       this.#ui.background(failed ? "error" : "no-command");
       await this.#ui.menu();
     }
@@ -456,4 +457,3 @@ class RestartAsked extends Error {
 export async function runRecovery(options: RecoveryOptions): Promise<RecoveryOutcome> {
   return new Recovery(options).run();
 }
-
