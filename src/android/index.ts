@@ -1,4 +1,5 @@
 /** `otaforge/android`: packages for Android recoveries, made, checked, installed. Pure; what needs Node is in `*.node.ts`. */
+export * from "./block/index.ts";
 export * from "./edify/index.ts";
 export * from "./releasetools/index.ts";
 export * from "./signing/index.ts";

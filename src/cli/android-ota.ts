@@ -5,14 +5,18 @@ import { availableParallelism } from "node:os";
 import { delimiter, join, resolve } from "node:path";
 import type { MadePackage, MakeOptions } from "../android/releasetools/options.ts";
 import {
+  makeBlockFull,
+  makeBlockIncremental,
   makeFull,
   makeIncremental,
+  makeVerifyPackage,
   openTargetFiles,
   patchMakerOf,
   readKeys,
   signPlan,
   verifyPackage,
   writePlan,
+  type BlockOptions,
   type DeviceExtension,
   type PackageSigner,
   type TargetFiles,
@@ -45,7 +49,20 @@ export interface OtaRequest {
   readonly extras: ReadonlyMap<string, string>;
   readonly jobs?: number;
   readonly verbose: boolean;
+  /** Block-based packages of the 7.1 tool; absent: file-based ones of the 4.4 tool. */
+  readonly block?: BlockRequest;
   readonly signing: SigningRequest;
+}
+
+export interface BlockRequest {
+  readonly verify: boolean;
+  /** Make a package that only checks. */
+  readonly genVerify: boolean;
+  readonly downgrade: boolean;
+  readonly brotli: boolean;
+  readonly stashThreshold?: number;
+  /** File with the program, instead of the build's updater. */
+  readonly binary?: string;
 }
 
 export interface SigningRequest {
@@ -112,6 +129,7 @@ async function openTarget(
   return openTargetFiles(images === undefined ? { zip } : { zip, images }, {
     digests: nodeDigests,
     profile: request.profile,
+    era: request.block === undefined ? "4.4" : "7.1",
     note: (level, text) => progress.note(level, text),
   });
 }
@@ -211,6 +229,7 @@ async function write(
     progress: ports.progress,
     cancel: ports.cancel,
     profile: request.profile,
+    era: request.block === undefined ? "4.4" : "7.1",
   });
   await verifyOwn(file.reader(size), signer, ports);
   return size;
@@ -223,6 +242,28 @@ async function readExtraScript(request: OtaRequest): Promise<string | undefined>
   } catch (e) {
     throw new OtaError("DEVICE_NOT_FOUND", { what: "the extra script cannot be read", where: request.extraScript }, e);
   }
+}
+
+async function make(
+  target: TargetFiles,
+  source: TargetFiles | undefined,
+  options: MakeOptions,
+  request: OtaRequest,
+): Promise<MadePackage> {
+  const { block } = request;
+  if (block === undefined)
+    return source === undefined ? makeFull(target, options) : makeIncremental(source, target, options);
+  const { binary, genVerify, ...how } = block;
+  const blockOptions: BlockOptions = {
+    ...options,
+    ...how,
+    codecs: nodeCodecs,
+    ...(binary === undefined ? {} : { binary: new Uint8Array(await readFile(resolve(request.cwd, binary))) }),
+  };
+  if (genVerify) return makeVerifyPackage(target, blockOptions);
+  return source === undefined
+    ? makeBlockFull(target, blockOptions)
+    : makeBlockIncremental(source, target, blockOptions);
 }
 
 /** Makes, signs and writes the package. The output appears under its name only when it is whole. @throws OtaError */
@@ -260,8 +301,7 @@ export async function makeOta(request: OtaRequest, ports: OtaPorts): Promise<Ota
       ...(extraScript === undefined ? {} : { extraScript }),
       ...(extension === undefined ? {} : { extension }),
     };
-    const made =
-      source === undefined ? await makeFull(target, options) : await makeIncremental(source, target, options);
+    const made = await make(target, source, options, request);
     const size = await write(made, signer, file, request, ports);
     const digest = nodeDigests.create("sha256");
     for await (const chunk of streamRange(file.reader(size))) digest.update(chunk);

@@ -4,7 +4,7 @@
  * First a sequence with little weight on backward edges (the greedy heuristic of Eades, Lin and Smyth for feedback arc sets),
  * then every edge that still points backwards becomes a stash, then a topological order that frees stashes early.
  */
-import { intersect, size, subtract } from "./ranges.ts";
+import { intersect, overlaps, size, subtract, type Ranges } from "./ranges.ts";
 import type { Transfer } from "./transfers.ts";
 
 /** Fills `before` and `after`: who reads what another writes. */
@@ -183,11 +183,8 @@ function improve(transfers: readonly Transfer[]): Transfer[] {
   return ordered;
 }
 
-/**
- * The transfers in an order that can be executed. With `stash`, cycles are broken by saving blocks; without (version 1), by
- * dropping source blocks, and a transfer without any is sent as new data.
- */
-export function orderTransfers(transfers: readonly Transfer[], stash: boolean): Transfer[] {
+/** Links, orders and breaks cycles, starting from the transfers as they stand. */
+function attempt(transfers: readonly Transfer[]): Transfer[] {
   for (const t of transfers) {
     t.stashBefore.length = 0;
     t.useStash.length = 0;
@@ -198,21 +195,93 @@ export function orderTransfers(transfers: readonly Transfer[], stash: boolean): 
   for (const reader of ordered) {
     for (const writer of [...reader.before.keys()]) {
       if (reader.order < writer.order) continue;
-      const blocks = intersect(reader.source, writer.target);
+      const saved = { id: id++, blocks: intersect(reader.source, writer.target) };
       reader.before.delete(writer);
       writer.after.delete(reader);
-      if (stash) {
-        const saved = { id: id++, blocks };
-        writer.stashBefore.push(saved);
-        reader.useStash.push(saved);
-        reader.after.set(writer, 0);
-        writer.before.set(reader, 0);
-      } else {
-        reader.source = subtract(reader.source, blocks);
-        reader.intact = false;
-        if (reader.source.length === 0) reader.style = "new";
-      }
+      writer.stashBefore.push(saved);
+      reader.useStash.push(saved);
+      reader.after.set(writer, 0);
+      writer.before.set(reader, 0);
     }
   }
-  return stash ? improve(ordered) : ordered;
+  return improve(ordered);
+}
+
+/** Most blocks saved at once, and all blocks that are ever saved. */
+function stashCost(ordered: readonly Transfer[], implicit: boolean): { readonly most: number; readonly all: number } {
+  let now = 0;
+  let most = 0;
+  let all = 0;
+  for (const t of ordered) {
+    for (const s of t.stashBefore) {
+      now += size(s.blocks);
+      all += size(s.blocks);
+    }
+    most = Math.max(most, now + (implicit && t.style === "diff" && overlaps(t.source, t.target) ? size(t.source) : 0));
+    for (const s of t.useStash) now -= size(s.blocks);
+  }
+  return { most, all };
+}
+
+/** Beginnings for the heuristic, which decides ties by the order it finds. Deterministic, so packages are reproducible. */
+function* beginnings(transfers: readonly Transfer[]): Generator<readonly Transfer[]> {
+  const first = (r: Ranges): number => r[0] ?? 0;
+  yield transfers;
+  yield [...transfers].reverse();
+  yield [...transfers].sort((a, b) => first(a.target) - first(b.target));
+  yield [...transfers].sort((a, b) => first(b.target) - first(a.target));
+  if (transfers.length > MANY) return;
+  yield [...transfers].sort((a, b) => first(a.source) - first(b.source));
+  yield [...transfers].sort((a, b) => size(b.target) - size(a.target));
+  yield [...transfers].sort((a, b) => size(a.target) - size(b.target));
+  let seed = 1;
+  for (let round = 0; round < SHUFFLES; round++) {
+    const shuffled = [...transfers];
+    for (let i = shuffled.length - 1; i > 0; i--) {
+      // Knuth's multiplicative generator modulo 2^31 - 1: exact in doubles.
+      seed = (seed * 48271) % 0x7fffffff;
+      const k = seed % (i + 1);
+      [shuffled[i], shuffled[k]] = [shuffled[k] as Transfer, shuffled[i] as Transfer];
+    }
+    yield shuffled;
+  }
+}
+
+const MANY = 5000;
+const SHUFFLES = 12;
+
+/**
+ * The transfers in an order that can be executed, cycles broken by saving blocks. Several beginnings are tried and the one
+ * with the least in the stash at once is taken, then the one with the fewest blocks saved at all.
+ * @param implicit transfers over their own source need room, too (version 3 and later)
+ */
+export function orderWithStash(transfers: readonly Transfer[], implicit: boolean): Transfer[] {
+  let best: readonly Transfer[] | undefined;
+  let cost = { most: Infinity, all: Infinity };
+  for (const start of beginnings(transfers)) {
+    const found = stashCost(attempt(start), implicit);
+    if (found.most > cost.most || (found.most === cost.most && found.all >= cost.all)) continue;
+    best = start;
+    cost = found;
+    if (found.all === 0) break;
+  }
+  return attempt(best ?? transfers);
+}
+
+/**
+ * The transfers in an order that can be executed without saving anything (version 1): source blocks that are overwritten
+ * before they could be read are dropped, and a transfer without any is sent as new data.
+ */
+export function orderWithoutStash(transfers: readonly Transfer[]): Transfer[] {
+  linkTransfers(transfers);
+  const ordered = sequence(transfers);
+  for (const reader of ordered) {
+    for (const writer of reader.before.keys()) {
+      if (reader.order < writer.order) continue;
+      reader.source = subtract(reader.source, writer.target);
+      reader.intact = false;
+      if (reader.source.length === 0) reader.style = "new";
+    }
+  }
+  return ordered;
 }

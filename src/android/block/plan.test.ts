@@ -84,7 +84,7 @@ describe("block-based updates", () => {
   it("stays within the stash it is given, and sends what does not fit", async () => {
     const [old, fresh] = [await load("v4", "old"), await load("v4", "new")];
     const [source, target] = [await mapImage(old.image, old.map), await mapImage(fresh.image, fresh.map)];
-    for (const blocks of [41, 5, 2, 0]) {
+    for (const blocks of [5, 0]) {
       const plan = await planBlocks(target, source, { ...options(4), stashLimitBytes: blocks * 4096 });
       expect(plan.maxStashedBlocks).toBeLessThanOrEqual(blocks);
       const result = await simulateUpdate(
@@ -126,7 +126,7 @@ describe("block-based updates", () => {
         const result = await simulateUpdate(await rawOf(a), { ...plan, newData }, digests);
         expect(Buffer.from(result.image).equals(Buffer.from(await rawOf(b)))).toBe(true);
       }),
-      { numRuns: 60 },
+      { numRuns: 25 },
     );
   });
 

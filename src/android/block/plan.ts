@@ -5,7 +5,7 @@ import type { ByteStream, Cancel, Digests, ProgressSink } from "../../core/ports
 import { checkCancel } from "../../core/streams.ts";
 import { patchKind, type PatchMaker } from "../releasetools/patches.ts";
 import { readBlocks, type MappedImage } from "./image-map.ts";
-import { orderTransfers } from "./order.ts";
+import { orderWithoutStash, orderWithStash } from "./order.ts";
 import { EMPTY, equal, mapWithin, overlaps, rawText, size, splitAt, subtract, union, type Ranges } from "./ranges.ts";
 import { findTransfers, type Transfer } from "./transfers.ts";
 
@@ -194,9 +194,9 @@ async function writeList(
 
   const writeDelta = async (t: Transfer): Promise<void> => {
     const delta = deltas.get(t) as Delta;
-    total += size(t.target);
-    // Blocks that stay where they are are counted and not mentioned.
+    // Blocks that stay where they are are neither mentioned nor counted.
     if (delta.command === "move" && equal(t.source, t.target)) return;
+    total += size(t.target);
     touched = union(touched, t.source);
     if (version >= 3 && overlaps(t.source, t.target)) {
       book.moment(size(t.source));
@@ -291,7 +291,8 @@ export async function planBlocks(
   // Version 1 may shorten sources while it orders; later ones do not, so patches are made once.
   let deltas: Map<Transfer, Delta> | undefined;
   for (;;) {
-    const ordered = orderTransfers(transfers, options.version >= 2);
+    const ordered =
+      options.version === 1 ? orderWithoutStash(transfers) : orderWithStash(transfers, options.version >= 3);
     deltas ??= await makeDeltas(ordered, context);
     try {
       return await writeList(ordered, deltas, context);

@@ -1,4 +1,5 @@
 /** Full packages at the 4.4 level: everything is formatted and written anew (formats/android.md 2.4). */
+import { withProfilePatches } from "./vendor-patches.ts";
 import { OtaError } from "../../core/errors.ts";
 import type { BootableImage, TargetFiles } from "../target-files/target-files.ts";
 import { checkScript } from "./check-script.ts";
@@ -26,7 +27,8 @@ export async function needImage(target: TargetFiles, name: "boot" | "recovery"):
 }
 
 /** Makes a full package. @throws OtaError ANDROID_*, ZIP_* */
-export async function makeFull(target: TargetFiles, options: MakeOptions): Promise<MadePackage> {
+export async function makeFull(target: TargetFiles, made: MakeOptions): Promise<MadePackage> {
+  const options = withProfilePatches(made);
   const { progress } = options;
   const safe = options.profile !== "vendor";
   const note = (level: "info" | "warning", text: string): void => progress.note(level, text);

@@ -1,4 +1,5 @@
 /** Incremental packages at the 4.4 level: files are checked, patched, sent, moved and deleted (formats/android.md 2.5). */
+import { withProfilePatches } from "./vendor-patches.ts";
 import { needPartition } from "../target-files/fstab.ts";
 import type { BootableImage, SymbolicLink, TargetFiles } from "../target-files/target-files.ts";
 import { checkScript } from "./check-script.ts";
@@ -121,8 +122,9 @@ function patchStatement({ source, target }: FilePair): PatchStatement {
 export async function makeIncremental(
   source: TargetFiles,
   target: TargetFiles,
-  options: MakeOptions,
+  made: MakeOptions,
 ): Promise<MadePackage> {
+  const options = withProfilePatches(made);
   const { progress } = options;
   const safe = options.profile !== "vendor";
   const note = (level: "info" | "warning", text: string): void => progress.note(level, text);

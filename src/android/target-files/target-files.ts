@@ -65,6 +65,8 @@ export interface TargetFilesInput {
 
 export interface TargetFilesOptions {
   readonly digests: Digests;
+  /** 5.0 and later also look for images in IMAGES/. Default `4.4`. */
+  readonly era?: "4.4" | "7.1";
   /** `vendor` reads links and images as the 4.4 tool does. */
   readonly profile: "safe" | "vendor";
   note(level: "info" | "warning", text: string): void;
@@ -152,8 +154,10 @@ async function buildImage(
   const pageSize = await value("pagesize");
   const secondEntry = zip.get(`${folder}/second`);
   let second: Uint8Array | undefined;
-  if (secondEntry !== undefined && options.profile === "safe") {
-    options.note("warning", `${folder}/second goes into the image, as the build does; the 4.4 tool left it out`);
+  const since50 = options.era === "7.1";
+  if (secondEntry !== undefined && (since50 || options.profile === "safe")) {
+    if (!since50)
+      options.note("warning", `${folder}/second goes into the image, as the build does; the 4.4 tool left it out`);
     second = await zip.read(secondEntry, MAX_IMAGE);
   }
   return buildBootImage(
@@ -240,6 +244,7 @@ export async function openTargetFiles(input: TargetFilesInput, options: TargetFi
       const prebuilt: [ZipArchive | undefined, string][] = [
         [input.images, `${name}.img`],
         [zip, `BOOTABLE_IMAGES/${name}.img`],
+        ...(options.era === "7.1" ? [[zip, `IMAGES/${name}.img`] as [ZipArchive, string]] : []),
       ];
       for (const [archive, path] of prebuilt) {
         const entry = archive?.get(path);

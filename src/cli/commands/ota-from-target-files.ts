@@ -2,7 +2,7 @@
 import { OtaError } from "../../core/errors.ts";
 import { formatBytes } from "../../core/progress.ts";
 import { printable } from "../../core/text.ts";
-import { makeOta, type OtaRequest, type OtaResult } from "../android-ota.ts";
+import { makeOta, type BlockRequest, type OtaRequest, type OtaResult } from "../android-ota.ts";
 import { getopt, type GetoptOption, type GetoptResult } from "../getopt.ts";
 import type { Io } from "../io.ts";
 import { paintProgress, parseProgressStyle } from "../progress.ts";
@@ -40,6 +40,13 @@ export const OTA_OPTIONS: readonly GetoptOption[] = [
   value("java_path"),
   value("public_key_suffix"),
   value("private_key_suffix"),
+  flag("block"),
+  flag("verify"),
+  flag("gen_verify"),
+  flag("downgrade"),
+  value("stash_threshold"),
+  value("binary"),
+  extra(flag("brotli")),
   extra(flag("no_signing")),
   extra(value("sign_command")),
   extra(value("certificate")),
@@ -73,7 +80,17 @@ prebuilt boot.img and recovery.img.
   --public_key_suffix S, --private_key_suffix S    suffixes of the key files (.x509.pem, .pk8)
   --signapk_path, --extra_signapk_args, --java_path    accepted and ignored: no Java is used
 
+Block-based packages (the 7.1 tool; the build needs IMAGES/system.img and IMAGES/system.map):
+  --block                       write blocks instead of files; implies --era 7.1
+  --verify                      check the partitions again after they were written
+  --gen_verify                  a package that changes nothing and tells whether the device has this build
+  --downgrade                   an older build over a newer one; user data is wiped
+  --stash_threshold SHARE       share of the cache partition that may be used (0.8)
+  -b, --binary FILE             program of the package instead of the build's updater
+  --brotli                      new data packed with brotli, for updaters of 8.1 and later
+
 Not in the original program:
+  --era 4.4|7.1                 which year's tool (default 4.4; with --block 7.1)
   --no_signing                  leave the package unsigned
   --sign_command COMMAND        sign with a command: message on standard input, raw signature on standard output,
                                 for instance: openssl dgst -sha256 -sign KEY.pem; OTAFORGE_SIGN_HASH says which hash
@@ -108,6 +125,35 @@ function parseExtras(parsed: GetoptResult): Map<string, string> {
   return extras;
 }
 
+/** The options of block-based packages; undefined when the package is a file-based one. @throws OtaError USAGE, UNSUPPORTED */
+function blockRequest(values: ReadonlyMap<string, string | undefined>, era: string): BlockRequest | undefined {
+  if (!values.has("block") && !values.has("gen_verify")) {
+    if (era === "7.1") {
+      throw new OtaError("UNSUPPORTED", {
+        what: "file-based packages of the 7.1 tool are not made by this build",
+        where: "--era 7.1",
+        hint: "Add --block, or leave out --era.",
+      });
+    }
+    return undefined;
+  }
+  if (era === "4.4") throw usage("the 4.4 tool knows no block-based packages", "--era 4.4", { expected: "--era 7.1" });
+  const threshold = values.get("stash_threshold");
+  if (threshold !== undefined && !(Number(threshold) > 0 && Number(threshold) <= 1)) {
+    throw usage("not a share", "--stash_threshold", { expected: "above 0, at most 1", found: printable(threshold) });
+  }
+  // In the 7.1 tool -b names the program; --board_config is still ignored.
+  const binary = values.get("binary") ?? values.get("board_config");
+  return {
+    verify: values.has("verify"),
+    genVerify: values.has("gen_verify"),
+    downgrade: values.has("downgrade"),
+    brotli: values.has("brotli"),
+    ...(threshold === undefined ? {} : { stashThreshold: Number(threshold) }),
+    ...(binary === undefined ? {} : { binary }),
+  };
+}
+
 /** The request of a command line; undefined when help was asked for. @throws OtaError USAGE */
 export function parseOtaArguments(
   argv: readonly string[],
@@ -131,14 +177,10 @@ export function parseOtaArguments(
   if (threads !== undefined && !/^[1-9][0-9]{0,2}$/.test(threads)) {
     throw usage("not a number of threads", "--worker_threads", { expected: "1 to 999", found: printable(threads) });
   }
-  const era = values.get("era") ?? "4.4";
-  if (era !== "4.4") {
-    if (era !== "7.1") throw usage("unknown era", "--era", { expected: "4.4 or 7.1", found: printable(era) });
-    throw new OtaError("UNSUPPORTED", {
-      what: "packages of the 7.1 tool are not made by this build",
-      where: "--era 7.1",
-    });
-  }
+  const era = values.get("era") ?? (values.has("block") || values.has("gen_verify") ? "7.1" : "4.4");
+  if (era !== "4.4" && era !== "7.1")
+    throw usage("unknown era", "--era", { expected: "4.4 or 7.1", found: printable(era) });
+  const block = blockRequest(values, era);
   const text = <K extends string>(key: K, option: string): { [P in K]?: string } => {
     const found = values.get(option);
     return (found === undefined ? {} : { [key]: found }) as { [P in K]?: string };
@@ -161,6 +203,7 @@ export function parseOtaArguments(
     extras: parseExtras(parsed),
     ...(threads === undefined ? {} : { jobs: Number(threads) }),
     verbose: values.has("verbose"),
+    ...(block === undefined ? {} : { block }),
     signing: {
       none: values.has("no_signing"),
       ...text("key", "package_key"),

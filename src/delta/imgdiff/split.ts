@@ -70,9 +70,14 @@ function notZip(what: string): OtaError {
   return new OtaError("IMGDIFF_NOT_ZIP", { what, hint: "Leave out --zip for files that are no zip archive." });
 }
 
+/** End record of a zip. Zeros behind it are allowed: files are read in whole blocks by block-based updates. */
 function endOfDirectory(bytes: Uint8Array): number {
-  for (let at = bytes.length - EOCD_SIZE; at >= 0 && at >= bytes.length - EOCD_SIZE - 0xffff; at--) {
-    if (readU32(bytes, at) === 0x06054b50 && at + EOCD_SIZE + readU16(bytes, at + 20) === bytes.length) return at;
+  let content = bytes.length;
+  while (content > 0 && bytes[content - 1] === 0 && bytes.length - content < 0xffff) content--;
+  for (let at = bytes.length - EOCD_SIZE; at >= 0 && at >= content - EOCD_SIZE - 0xffff; at--) {
+    if (readU32(bytes, at) !== 0x06054b50) continue;
+    const end = at + EOCD_SIZE + readU16(bytes, at + 20);
+    if (end <= bytes.length && end >= content) return at;
   }
   throw notZip("no zip directory at the end");
 }
