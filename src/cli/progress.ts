@@ -116,3 +116,15 @@ function paintBar(io: Io): Painter {
     },
   };
 }
+
+/** One sink that tells several. */
+export function fanOut(...sinks: readonly ProgressSink[]): ProgressSink {
+  return {
+    progress(event) {
+      for (const sink of sinks) sink.progress(event);
+    },
+    note(level, text) {
+      for (const sink of sinks) sink.note(level, text);
+    },
+  };
+}

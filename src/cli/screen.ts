@@ -1,7 +1,6 @@
 /** The progress screen of a command: opened when asked for or described, never a reason to stop an update. */
 import { resolve } from "node:path";
 import { OtaError } from "../core/errors.ts";
-import type { ProgressSink } from "../core/ports.ts";
 import { openFramebuffer, type FramebufferOptions } from "../device/framebuffer.ts";
 import { readPicture } from "../device/picture.ts";
 import { openScreen, screenProgress, type ScreenProgress, type ScreenStyle } from "../sigmastar/index.ts";
@@ -60,16 +59,4 @@ export async function openProgressScreen(
     warn(`no screen: ${e.message}`);
     return undefined;
   }
-}
-
-/** One sink that tells several. */
-export function fanOut(...sinks: readonly ProgressSink[]): ProgressSink {
-  return {
-    progress(event) {
-      for (const sink of sinks) sink.progress(event);
-    },
-    note(level, text) {
-      for (const sink of sinks) sink.note(level, text);
-    },
-  };
 }

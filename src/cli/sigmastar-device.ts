@@ -9,6 +9,8 @@ import { diskFiles } from "../device/disk/disk-files.ts";
 import { installSigmastar, type InstallResult, type PromisedDifference, type Scratch } from "../sigmastar/index.ts";
 import type { Family, InstallOptions, PackageInput, Report } from "./family.ts";
 import type { ManifestItem } from "../trust/index.ts";
+import { fanOut } from "./progress.ts";
+import { keepMemorySmall } from "./small-memory.ts";
 
 /**
  * The folder for differences a user named: one of the device, or, for an image device, one of this machine. Without one the
@@ -106,7 +108,7 @@ export async function installInput(
       ignoreMasks: extras.ignoreMasks === true,
       abandon: extras.abandon === true,
       lock: (d) => acquireLock(d, extras.command),
-      progress: options.progress,
+      progress: fanOut(options.progress, keepMemorySmall()),
       cancel: options.cancel,
     },
   );

@@ -34,6 +34,19 @@ export function checkCancel(cancel: Cancel | undefined): void {
   if (cancel?.aborted === true) throw new OtaError("CANCELLED", "stopped by the caller");
 }
 
+/** Bytes at `offset`, in `buffer` where the reader can use it: what is given out may be overwritten by the next call. */
+export async function readReusing(
+  reader: RandomReader,
+  offset: number,
+  length: number,
+  buffer: Uint8Array,
+): Promise<Uint8Array> {
+  if (reader.readInto === undefined || length > buffer.length) return reader.read(offset, length);
+  const target = buffer.subarray(0, length);
+  await reader.readInto(offset, target);
+  return target;
+}
+
 /** A range of a reader as a stream of chunks of at most `chunk` bytes. */
 export async function* streamRange(
   reader: RandomReader,

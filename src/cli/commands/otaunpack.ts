@@ -12,9 +12,8 @@ import { sigmastarFamily } from "../families/sigmastar.ts";
 import { getopt, type GetoptOption } from "../getopt.ts";
 import type { Io } from "../io.ts";
 import { openPackage } from "../package-input.ts";
-import { paintProgress, parseProgressStyle, type Painter } from "../progress.ts";
+import { fanOut, paintProgress, parseProgressStyle, type Painter } from "../progress.ts";
 import {
-  fanOut,
   openProgressScreen,
   parseScreenNumber,
   parseScreenSize,

@@ -358,7 +358,7 @@ async function runTargets(
 
 async function runRecordScript(ctx: Context, target: Target, scripts: ScriptOutcome[]): Promise<void> {
   const parts: Uint8Array[] = [];
-  for await (const piece of ctx.payloads.stream(target.record)) parts.push(piece);
+  for await (const piece of ctx.payloads.stream(target.record)) parts.push(piece.slice());
   const name = targetName(target.record, target.path);
   await runScript(ctx, scripts, { name, text: concatBytes(...parts), status: "0" });
 }

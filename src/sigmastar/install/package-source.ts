@@ -8,7 +8,7 @@
 import { concatBytes, equalBytes, hexOffset, toHex } from "../../core/bytes.ts";
 import { OtaError } from "../../core/errors.ts";
 import type { ByteStream, Cancel, Codecs, Digests, RandomReader } from "../../core/ports.ts";
-import { StreamTaker, streamRange } from "../../core/streams.ts";
+import { StreamTaker, readReusing, streamRange } from "../../core/streams.ts";
 import type { Destination, Generation, PackageHeader, RecordHead } from "../layout.ts";
 import { readPackage } from "../read.ts";
 
@@ -52,9 +52,16 @@ export interface VerifiedPackage {
   readonly id: string;
 }
 
+/** The package's bytes. Of an uncompressed one every chunk is valid until the next is asked for. */
 function plainStream(source: PackageSource, compressed: boolean, codecs: Codecs): ByteStream {
-  const bytes = streamRange(source.file);
-  return compressed ? codecs.gunzip(bytes, MAX_PLAIN_BYTES) : bytes;
+  return compressed ? codecs.gunzip(streamRange(source.file), MAX_PLAIN_BYTES) : reusedStream(source.file);
+}
+
+async function* reusedStream(reader: RandomReader): ByteStream {
+  const buffer = new Uint8Array(Math.min(PIECE, reader.size));
+  for (let at = 0; at < reader.size; at += PIECE) {
+    yield await readReusing(reader, at, Math.min(PIECE, reader.size - at), buffer);
+  }
 }
 
 async function isCompressed(source: PackageSource): Promise<boolean> {
@@ -165,7 +172,10 @@ export function sha256(digests: Digests, ...parts: readonly Uint8Array[]): Uint8
 
 /** The second reading: payloads by record, in any order (a compressed package is unpacked again to go back). */
 export interface PayloadAccess {
-  /** The payload in pieces of exactly {@link PIECE} bytes, the last one shorter; each is checked before it is given out. */
+  /**
+   * The payload in pieces of exactly {@link PIECE} bytes, the last one shorter; each is checked before it is given out, and
+   * valid until the next one is asked for.
+   */
   stream(record: VerifiedRecord): ByteStream;
   /** The payload at any offset, where that is possible without unpacking: uncompressed packages only. */
   reader(record: VerifiedRecord): RandomReader | undefined;
@@ -191,18 +201,24 @@ export function openPayloads(
     });
   }
 
-  async function plainPiece(record: VerifiedRecord, i: number): Promise<Uint8Array> {
+  async function plainPiece(record: VerifiedRecord, i: number, buffer: Uint8Array): Promise<Uint8Array> {
     const offset = record.payloadOffset + i * PIECE;
     const length = pieceLength(record, i);
     let bytes: Uint8Array;
     try {
-      bytes = await source.file.read(offset, length);
+      bytes = await readReusing(source.file, offset, length, buffer);
     } catch (e) {
       // The size was right in the first pass: a file cut short since then was changed.
       if (e instanceof OtaError && e.code === "READ_PAST_END") bytes = new Uint8Array(0);
       else throw e;
     }
     return check(record, i, bytes);
+  }
+
+  /** Memory for a piece, where the file can be read into it. */
+  function pieceBuffer(record: VerifiedRecord): Uint8Array {
+    const useful = !pkg.compressed && source.file.readInto !== undefined;
+    return new Uint8Array(useful ? Math.min(PIECE, record.head.fileSize) : 0);
   }
 
   async function seek(offset: number): Promise<StreamTaker> {
@@ -217,9 +233,10 @@ export function openPayloads(
 
   return {
     async *stream(record) {
+      const buffer = pieceBuffer(record);
       for (let i = 0; i < pieceCount(record); i++) {
         if (!pkg.compressed) {
-          yield await plainPiece(record, i);
+          yield await plainPiece(record, i, buffer);
           continue;
         }
         const at = await seek(record.payloadOffset + i * PIECE);
@@ -228,6 +245,7 @@ export function openPayloads(
     },
     reader(record) {
       if (pkg.compressed) return undefined;
+      const buffer = pieceBuffer(record);
       let held: { readonly i: number; readonly bytes: Uint8Array } | undefined;
       return {
         size: record.head.fileSize,
@@ -235,10 +253,10 @@ export function openPayloads(
           const parts: Uint8Array[] = [];
           for (let at = offset; at < offset + length;) {
             const i = Math.floor(at / PIECE);
-            if (held?.i !== i) held = { i, bytes: await plainPiece(record, i) };
+            if (held?.i !== i) held = { i, bytes: await plainPiece(record, i, buffer) };
             const part = held.bytes.subarray(at - i * PIECE, offset + length - i * PIECE);
             if (part.length === 0) throw new OtaError("READ_PAST_END", "read reaches past the end of the payload");
-            parts.push(part);
+            parts.push(part.slice());
             at += part.length;
           }
           return parts.length === 1 ? (parts[0] as Uint8Array) : concatBytes(...parts);

@@ -43,7 +43,7 @@ export async function withPatch<T>(ctx: Context, target: Target, use: (patch: Ra
   if (direct !== undefined) return use(direct);
   if (record.head.fileSize <= MEMORY_PATCH || ctx.scratch === undefined) {
     const parts: Uint8Array[] = [];
-    for await (const piece of ctx.payloads.stream(record)) parts.push(piece);
+    for await (const piece of ctx.payloads.stream(record)) parts.push(piece.slice());
     return use(memoryReader(concatBytes(...parts)));
   }
   const { files, folder } = ctx.scratch;

@@ -2,7 +2,7 @@
 import { equalBytes, hexOffset } from "../../core/bytes.ts";
 import { OtaError } from "../../core/errors.ts";
 import type { ByteStream, OpenFile } from "../../core/ports.ts";
-import { streamRange } from "../../core/streams.ts";
+import { readReusing, streamRange } from "../../core/streams.ts";
 import type { Context } from "./context.ts";
 import {
   contentDigest,
@@ -113,8 +113,9 @@ export async function runRaw(ctx: Context, target: Target, again: boolean): Prom
       skipEqual: again,
       onBytes: (done) => report(ctx, "update", target, done, size),
     });
+    const buffer = new Uint8Array(raw.readInto === undefined ? 0 : Math.min(PIECE, size));
     for (let i = 0; i < pieceCount(record); i++) {
-      const bytes = await raw.read(i * PIECE, pieceLength(record, i));
+      const bytes = await readReusing(raw, i * PIECE, pieceLength(record, i), buffer);
       if (!equalBytes(sha256(ctx.device.digests, bytes), pieceDigest(record, i))) {
         throw readBackError(targetName(record, target.path), i * PIECE);
       }

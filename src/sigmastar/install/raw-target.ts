@@ -26,6 +26,7 @@ function plainTarget(target: BlockTarget | (OpenFile & { readonly path: string }
   return {
     size: target.size,
     read: (offset, length) => target.read(offset, length),
+    ...(target.readInto === undefined ? {} : { readInto: target.readInto.bind(target) }),
     put: (offset, bytes) => target.write(offset, bytes),
     flush: () => ("sync" in target ? target.sync() : target.flush()),
     close: () => target.close(),

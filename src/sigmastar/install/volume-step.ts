@@ -64,7 +64,8 @@ async function readBack(ctx: Context, target: Target, node: string): Promise<voi
 async function* counted(stream: ByteStream, onBytes: (done: number) => void): ByteStream {
   let done = 0;
   for await (const chunk of stream) {
-    yield chunk;
+    // A program that is fed through a pipe may still hold a chunk when the next one is asked for.
+    yield chunk.slice();
     done += chunk.length;
     onBytes(done);
   }
