@@ -6,10 +6,12 @@ import type { Device } from "../core/ports.ts";
 import { printable } from "../core/text.ts";
 import { acquireLock } from "../device/index.ts";
 import { diskFiles } from "../device/disk/disk-files.ts";
-import { installSigmastar, type InstallResult, type PromisedDifference, type Scratch } from "../sigmastar/index.ts";
+import { installSigmastar, type InstallResult, type Scratch } from "../sigmastar/index.ts";
 import type { Family, InstallOptions, PackageInput, Report } from "./family.ts";
-import type { ManifestItem } from "../trust/index.ts";
+import { promisedDifferences } from "./promised-differences.ts";
 import { fanOut } from "./progress.ts";
+import { packageBytes, rehearseJob, simulatedCopyOf } from "./rehearsal.ts";
+import type { SigmastarRehearsal } from "./sigmastar-rehearsal.ts";
 import { keepMemorySmall } from "./small-memory.ts";
 
 /**
@@ -40,11 +42,6 @@ async function isDeviceFolder(device: Device, path: string): Promise<boolean> {
     if (e instanceof OtaError) return false;
     throw e;
   }
-}
-
-/** What a manifest promises of differential records. */
-export function promisedDifferences(items: readonly ManifestItem[]): PromisedDifference[] {
-  return items.map(({ index, base, result }) => ({ record: index, result, ...(base === undefined ? {} : { base }) }));
 }
 
 /** The open file of an input. @throws OtaError UNSUPPORTED for standard input, which cannot be read twice */
@@ -120,7 +117,19 @@ export async function installInput(
   };
 }
 
-export const sigmastarDeviceVerbs: Pick<Family, "install"> = {
+export const sigmastarDeviceVerbs: Pick<Family, "install" | "rehearse"> = {
   install: (input, device, options) =>
     installInput(input, device, options, { command: "otaforge install", compression: "detect", cwd: process.cwd() }),
+  async rehearse(input, options) {
+    const data: SigmastarRehearsal = {
+      spec: await simulatedCopyOf(options.deviceFile),
+      package: await packageBytes(input),
+      items: options.items,
+      profile: options.profile,
+    };
+    // Threads load a file: the compiled one, or (in unit tests, without threads) the source.
+    const extension = import.meta.url.endsWith(".ts") ? "ts" : "js";
+    const module = new URL(`./sigmastar-rehearsal.${extension}`, import.meta.url).href;
+    return rehearseJob({ module, data }, options);
+  },
 };
