@@ -79,7 +79,11 @@ export const runProgram: RunProgram = async (program, args, options = {}) => {
     child.kill("SIGKILL");
     throw e;
   });
-  const [exitCode] = await Promise.all([ended, feeding]);
+  // The program is gone before an error of its input is passed on: nothing writes behind the caller's back.
+  const [end] = await Promise.allSettled([ended, feeding]);
+  await feeding;
+  if (end.status === "rejected") throw end.reason as Error;
+  const exitCode = end.value;
   return { exitCode, stdout: concatBytes(...stdout), stderr: decodeText(concatBytes(...stderr)) };
 };
 
