@@ -2,7 +2,16 @@
 // Both are measured in one run, turn by turn, so that a busy machine slows both. Also the peak memory of a large install.
 // Usage: npm run bench:k230 [-- MiB [rounds [MiB for the memory run]]]; target: at most 1.3 times, less than 96 MiB.
 import { spawnSync } from "node:child_process";
-import { closeSync, ftruncateSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  ftruncateSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { cpus, tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -17,7 +26,8 @@ const folder = mkdtempSync(join(process.env.BENCH_DIR ?? tmpdir(), "bench-k230-"
 
 function run(command, args, options = {}) {
   const result = spawnSync(command, args, { stdio: ["ignore", "pipe", "pipe"], encoding: "utf8", ...options });
-  if (result.status !== 0) throw new Error(`${command} ${args.join(" ")} ended with ${result.status}: ${result.stderr}`);
+  if (result.status !== 0)
+    throw new Error(`${command} ${args.join(" ")} ended with ${result.status}: ${result.stderr}`);
   return result;
 }
 
@@ -47,12 +57,21 @@ function prepare(name, size) {
   run("ln", [join(folder, "part.bin"), join(folder, "rtt.bin")]);
   run("cp", [join(folder, "part.bin"), join(folder, "rtapp.bin")]);
   const texts = 'image_info = "bench"\nchip_info = "none"\nboard_info = "none"';
-  writeFileSync(join(folder, "g.cfg"), `image ${name}.kdimg {\nkdimage {\n${texts}\n}\n${part("rtt", 2)}${part("rtapp", 2 + half)}}\n`);
+  writeFileSync(
+    join(folder, "g.cfg"),
+    `image ${name}.kdimg {\nkdimage {\n${texts}\n}\n${part("rtt", 2)}${part("rtapp", 2 + half)}}\n`,
+  );
   run(process.execPath, [kdimg, "pack", join(folder, "g.cfg"), "--inputpath", folder, "--outputpath", folder]);
   for (const file of ["part.bin", "rtt.bin", "rtapp.bin"]) rmSync(join(folder, file));
   const entries = [{ name: "ota_meta", offset: 0xf0000, size: 0x800, load: 0, boot: 0 }];
   ["rtt_a", "rtapp_a", "rtt_b", "rtapp_b"].forEach((n, i) => {
-    entries.push({ name: n, offset: (2 + i * half) * MIB, size: half * MIB, load: 1, boot: n.startsWith("rtt_") ? 3 : 0 });
+    entries.push({
+      name: n,
+      offset: (2 + i * half) * MIB,
+      size: half * MIB,
+      load: 1,
+      boot: n.startsWith("rtt_") ? 3 : 0,
+    });
   });
   const card = openSync(join(folder, `${name}.img`), "w");
   ftruncateSync(card, (2 + 4 * half) * MIB);
@@ -93,10 +112,16 @@ try {
       }),
     );
     run("sync", []);
-    ours.push(timed(() => run(process.execPath, [testOta, "--progress", "none", "--chunk", String(CHUNK), "--disk", card, image])));
+    ours.push(
+      timed(() =>
+        run(process.execPath, [testOta, "--progress", "none", "--chunk", String(CHUNK), "--disk", card, image]),
+      ),
+    );
   }
   const ratio = median(ours) / median(base);
-  console.log(`${cpus()[0]?.model}, ${cpus().length} cores, Node ${process.version}, image of ${mib} MiB, medians of ${rounds}`);
+  console.log(
+    `${cpus()[0]?.model}, ${cpus().length} cores, Node ${process.version}, image of ${mib} MiB, medians of ${rounds}`,
+  );
   console.log(`dd + fsync + sha256sum  ${median(base).toFixed(2)} s`);
   console.log(`test_ota                ${median(ours).toFixed(2)} s  ${ratio.toFixed(2)} times`);
   rmSync(copy);
@@ -104,7 +129,9 @@ try {
   rmSync(image);
   prepare("large", memoryMib);
   const [file, pipe] = [peakMemory("large", false), peakMemory("large", true)];
-  console.log(`peak memory of a ${memoryMib} MiB install: ${file.toFixed(0)} MiB from a file, ${pipe.toFixed(0)} MiB from a pipe`);
+  console.log(
+    `peak memory of a ${memoryMib} MiB install: ${file.toFixed(0)} MiB from a file, ${pipe.toFixed(0)} MiB from a pipe`,
+  );
   if (process.env.BENCH_CHECK !== undefined && (ratio > 1.3 || Math.max(file, pipe) >= 96)) process.exitCode = 1;
   if (readFileSync("/proc/loadavg", "utf8") > "4") console.log("the machine was busy");
 } finally {

@@ -21,7 +21,7 @@ function makeImage() {
   const file = openSync(image, "w");
   for (let i = 0; i < mib; i++) {
     block[0] = i;
-    writeSync(file, Buffer.from(block.buffer));
+    writeSync(file, new Uint8Array(block.buffer));
   }
   closeSync(file);
 }
