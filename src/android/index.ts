@@ -1,6 +1,7 @@
 /** `otaforge/android`: packages for Android recoveries, made, checked, installed. Pure; what needs Node is in `*.node.ts`. */
 export * from "./block/index.ts";
 export * from "./edify/index.ts";
+export * from "./payload/index.ts";
 export * from "./releasetools/index.ts";
 export * from "./signing/index.ts";
 export * from "./target-files/index.ts";

@@ -121,6 +121,31 @@ export function u64(offset: number, notes: FieldNotes): Field<number> {
   );
 }
 
+/** Big-endian {@link u64}. */
+export function u64be(offset: number, notes: FieldNotes): Field<number> {
+  return integer(
+    "u64be",
+    [offset, 8],
+    [0, Number.MAX_SAFE_INTEGER],
+    {
+      get(b, at) {
+        const high = readU32be(b, at);
+        if (high <= 0x1fffff) return high * 0x100000000 + readU32be(b, at + 4);
+        throw new OtaError("LAYOUT_SIZE_UNSAFE", {
+          what: "64-bit size is larger than any real file",
+          where: `offset ${hexOffset(at)}`,
+          found: `0x${toHex(b.subarray(at, at + 8))}`,
+        });
+      },
+      set(b, at, v) {
+        writeU32be(b, at, Math.floor(v / 0x100000000));
+        writeU32be(b, at + 4, v % 0x100000000);
+      },
+    },
+    notes,
+  );
+}
+
 /** A 64-bit pattern (flags, identifiers) as a bigint. */
 export function u64bits(offset: number, notes: FieldNotes): Field<bigint> {
   return {

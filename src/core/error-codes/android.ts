@@ -17,6 +17,15 @@ export const ANDROID_CODES = {
   ANDROID_NOT_POSSIBLE: ["mismatch", "the builds do not allow the package that was asked for"],
   ANDROID_SCRIPT: ["format", "the updater script, or a text added to it, is not valid edify"],
   ANDROID_EXTENSION: ["usage", "a device extension cannot be used"],
+  // A/B payloads.
+  ANDROID_PAYLOAD: ["format", "a payload's header, manifest or signatures are damaged or contradict themselves"],
+  ANDROID_PAYLOAD_VERSION: ["format", "a payload of a version that is not read"],
+  ANDROID_PAYLOAD_DATA: [
+    "format",
+    "the data of a payload's operation is damaged or gives something else than it should",
+  ],
+  ANDROID_PAYLOAD_BASE: ["mismatch", "a partition is not the one a delta payload was made for"],
+  ANDROID_PAYLOAD_OPERATION: ["usage", "a payload holds an operation that is shown but cannot be applied"],
   // Signing.
   ANDROID_KEY: ["trust", "a signing key or certificate is missing, damaged or of the wrong kind"],
   ANDROID_SIGNER: ["trust", "the external signing command failed or gave a wrong signature"],
