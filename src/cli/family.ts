@@ -22,6 +22,10 @@ export interface PackageInput {
   /** First bytes behind gzip, up to 4 KiB; the same as `head` when it is not compressed. */
   readonly plainHead: Uint8Array;
   readonly gzipped: boolean;
+  /** Of standard input, its first bytes, up to 68 KiB: a signature inside a package is found there. */
+  readonly begin?: Uint8Array;
+  /** `stream()` can be asked for again although there is no `reader`: what is unpacked from a file on the way. */
+  readonly repeatable?: boolean;
 }
 
 export interface CommonOptions {

@@ -49,8 +49,8 @@ export function cardOptions(device: Pick<OpenedDevice, "description">): CardOpti
 
 export interface OpenedCard {
   readonly card: K230Card;
-  /** Keys of the description, absolute paths. */
-  readonly keyFiles: readonly string[];
+  /** The described device; absent for a card that was named by its file. */
+  readonly device?: OpenedDevice;
   close(): Promise<void>;
 }
 
@@ -88,7 +88,7 @@ export async function openCardOf(
     ...(chip === undefined ? {} : { chip }),
     ...(state === undefined ? {} : { state: stateStore(resolve(io.cwd, state)) }),
   };
-  return { card, keyFiles: [], close: () => target.close() };
+  return { card, close: () => target.close() };
 }
 
 async function openDescribed(
@@ -118,7 +118,7 @@ async function openDescribed(
       await lock?.release();
       await device.close();
     };
-    return { card, keyFiles: device.description.keys ?? [], close };
+    return { card, device, close };
   } catch (e) {
     await lock?.release();
     await device.close();

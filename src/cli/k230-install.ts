@@ -39,7 +39,7 @@ export async function installInput(
   if (input.reader !== undefined && (!input.gzipped || vendor)) {
     return (await createOta(card, options)).writeFile(input.reader, options.chunkSize);
   }
-  if (input.reader === undefined || vendor)
+  if ((input.reader === undefined && input.repeatable !== true) || vendor)
     return installStream(card, vendor ? input.stream() : imageStream(input), options);
   // A compressed file is read twice: once to check all of it, once to install what was checked.
   const checkedImage = await checkImageStream(card, imageStream(input), options);

@@ -57,6 +57,10 @@ export const SUBCOMMANDS: Readonly<Record<string, Entry>> = {
     summary: "sign a package, beside it or inside it",
     load: async () => (await import("./commands/sign.ts")).signCommand,
   },
+  keys: {
+    summary: "signed lists that replace a device's keys",
+    load: async () => (await import("./commands/keys.ts")).keysCommand,
+  },
   health: {
     summary: "trial boot, confirmation and rollback of a K230",
     load: async () => (await import("./commands/health.ts")).healthCommand,

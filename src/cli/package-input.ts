@@ -9,6 +9,8 @@ import type { PackageInput } from "./family.ts";
 import type { Io } from "./io.ts";
 
 const HEAD_BYTES = 4096;
+/** What of a pipe is looked at before it is handed on: a signature inside a package ends before this. */
+const PIPE_BEGIN = 68 * 1024;
 
 /** First bytes behind gzip; what can be read of a damaged stream, at worst nothing. */
 function plainHeadOf(head: Uint8Array, gzipped: boolean): Uint8Array {
@@ -45,7 +47,7 @@ async function openPipe(io: Io): Promise<PackageInput & { close(): Promise<void>
   const source = io.stdin[Symbol.asyncIterator]();
   const begun: Uint8Array[] = [];
   let have = 0;
-  while (have < HEAD_BYTES) {
+  while (have < PIPE_BEGIN) {
     const next = await source.next();
     if (next.done === true) break;
     begun.push(next.value);
@@ -67,10 +69,12 @@ async function openPipe(io: Io): Promise<PackageInput & { close(): Promise<void>
       yield next.value;
     }
   }
+  const begin = new Uint8Array(Buffer.concat(begun).subarray(0, PIPE_BEGIN));
   return {
     name: "-",
     stream: rest,
-    ...describeHead(new Uint8Array(Buffer.concat(begun).subarray(0, HEAD_BYTES))),
+    begin,
+    ...describeHead(begin.subarray(0, HEAD_BYTES)),
     close: async () => void (await source.return?.()),
   };
 }

@@ -6,25 +6,32 @@
  */
 import { readFile } from "node:fs/promises";
 import { resolve } from "node:path";
+import { constants, gunzipSync } from "node:zlib";
+import { editedReader, editedStream, type Edit } from "../core/edits.ts";
 import { OtaError } from "../core/errors.ts";
-import { nodeDigests } from "../device/index.ts";
+import type { ByteStream } from "../core/ports.ts";
+import { streamRange } from "../core/streams.ts";
+import { nodeCodecs, nodeDigests } from "../device/index.ts";
 import { nodeSignatureChecker, readPublicKeys } from "../trust/crypto.node.ts";
 import {
   checkEnvelope,
   decodeEnvelope,
   decodeManifest,
+  digestBlocks,
+  envelopeOfSeal,
+  GZIP_SEAL_HEAD,
   MANIFEST_TYPE,
   MAX_ENVELOPE_BYTES,
-  readGzipEmbedding,
+  readGzipSeal,
+  readKdimgSeal,
   verifiedReader,
   verifiedStream,
+  type Coverage,
   type Envelope,
   type Manifest,
   type ManifestItem,
   type PublicKey,
 } from "../trust/index.ts";
-import { streamRange } from "../core/streams.ts";
-import type { RandomReader } from "../core/ports.ts";
 import type { PackageInput } from "./family.ts";
 import type { Io } from "./io.ts";
 
@@ -38,6 +45,8 @@ export interface TrustClaim {
   readonly family: Manifest["family"];
   readonly hardware: readonly string[];
   readonly version: string;
+  readonly baseVersion?: string;
+  readonly coverage: Coverage;
   /** SHA-256 of the covered bytes, hex. */
   readonly sha256: string;
   /** Digests of differential items; empty where the format has no room for them. */
@@ -50,18 +59,56 @@ export interface TrustClaim {
   secure(input: PackageInput): PackageInput;
 }
 
-/** A claim of an envelope that holds a manifest. `bare` is the file its digests are over, when it can be read anywhere. */
-export function manifestClaim(envelope: Envelope, place: string, bare: RandomReader | undefined): TrustClaim {
+/** How the signed bytes are read: `edits` take a signature out of the file; `unpacked`: it stands behind the compression. */
+interface Covered {
+  readonly coverage: Coverage;
+  readonly edits: readonly Edit[];
+  readonly unpacked?: boolean;
+}
+
+/** An image unpacks to at most this: the container's offsets have 32 bits. */
+const MOST_UNPACKED = 2 ** 33;
+
+function unpack(input: PackageInput): ByteStream {
+  return nodeCodecs.gunzip(input.stream(), MOST_UNPACKED);
+}
+
+/** The package through its manifest. */
+function secured(input: PackageInput, manifest: Manifest, { edits, unpacked }: Covered): PackageInput {
+  const { reader, ...rest } = input;
+  if (unpacked === true) {
+    const stream = (): ByteStream => verifiedStream(editedStream(unpack(input), edits), manifest, nodeDigests);
+    return { ...rest, head: input.plainHead, gzipped: false, stream, repeatable: reader !== undefined };
+  }
+  if (reader === undefined) {
+    return { ...rest, stream: () => verifiedStream(editedStream(input.stream(), edits), manifest, nodeDigests) };
+  }
+  const bare = verifiedReader(editedReader(reader, edits), manifest, nodeDigests);
+  return { ...rest, reader: bare, stream: () => streamRange(bare, 0, bare.size, manifest.blockSize) };
+}
+
+/** A claim of an envelope that holds a manifest. @throws OtaError TRUST_MANIFEST */
+export function manifestClaim(envelope: Envelope, place: string, covered: Covered): TrustClaim {
   if (envelope.payloadType !== MANIFEST_TYPE) {
     throw new OtaError("TRUST_MANIFEST", { what: "not a manifest", where: place, found: envelope.payloadType });
   }
   const manifest = decodeManifest(envelope.payload);
+  if (manifest.coverage !== covered.coverage) {
+    throw new OtaError("TRUST_MANIFEST", {
+      what: "the manifest is not made for this place",
+      where: place,
+      expected: covered.coverage,
+      found: manifest.coverage,
+    });
+  }
   const signedBy = envelope.signatures.map((s) => s.keyId);
   return {
     place,
     family: manifest.family,
     hardware: manifest.hardware,
     version: manifest.version,
+    ...(manifest.baseVersion === undefined ? {} : { baseVersion: manifest.baseVersion }),
+    coverage: manifest.coverage,
     sha256: manifest.package.sha256,
     items: manifest.items,
     signedBy,
@@ -77,15 +124,12 @@ export function manifestClaim(envelope: Envelope, place: string, bare: RandomRea
       }
       return good;
     },
-    secure(input) {
-      if (bare === undefined) return { ...input, stream: () => verifiedStream(input.stream(), manifest, nodeDigests) };
-      const reader = verifiedReader(bare, manifest, nodeDigests);
-      return { ...input, reader, stream: () => streamRange(reader, 0, reader.size, manifest.blockSize) };
-    },
+    secure: (input) => secured(input, manifest, covered),
   };
 }
 
-async function readEnvelopeFile(path: string): Promise<Envelope | undefined> {
+/** A small file whole; undefined when there is none. @throws OtaError DEVICE_IO, TRUST_MANIFEST beyond 4 MiB */
+export async function readSmallFile(path: string): Promise<Uint8Array | undefined> {
   let bytes: Buffer;
   try {
     bytes = await readFile(path);
@@ -96,36 +140,85 @@ async function readEnvelopeFile(path: string): Promise<Envelope | undefined> {
   if (bytes.length > MAX_ENVELOPE_BYTES) {
     throw new OtaError("TRUST_MANIFEST", { what: "the signature file is too large", where: path, found: bytes.length });
   }
-  return decodeEnvelope(bytes);
+  return new Uint8Array(bytes);
 }
 
-/** The claim of a package: the manifest beside it, otherwise the one in its gzip header; undefined when there is none. */
+/** First bytes of the package: enough for any signature inside it. */
+async function beginOf(input: PackageInput): Promise<Uint8Array> {
+  const { reader } = input;
+  if (reader === undefined) return input.begin ?? input.head;
+  return reader.read(0, Math.min(reader.size, GZIP_SEAL_HEAD));
+}
+
+/** First 64 KiB behind the compression, as far as they are in `begin`. */
+function unpackBegin(begin: Uint8Array): Uint8Array {
+  try {
+    const plain = gunzipSync(begin, { finishFlush: constants.Z_SYNC_FLUSH, maxOutputLength: 128 * 1024 * 1024 });
+    return new Uint8Array(plain.subarray(0, 64 * 1024));
+  } catch {
+    return new Uint8Array(0);
+  }
+}
+
+const INSIDE = "inside the package";
+
+/** The claim of a signature in the header of a kdimg, compressed or not. */
+async function findKdimgClaim(input: PackageInput, begin: Uint8Array): Promise<TrustClaim | undefined> {
+  const unpacked = input.gzipped;
+  const seal = readKdimgSeal(unpacked ? unpackBegin(begin) : begin);
+  if (seal === undefined) return undefined;
+  const { edits, facts } = seal;
+  let { blocks } = seal;
+  if (blocks === undefined) {
+    // The image had no room for them: they are made again of what is there, and the signature tells whether it is the same.
+    if (input.reader === undefined || unpacked) {
+      throw new OtaError("TRUST_NO_ROOM", {
+        what: "the image's signature can only be checked in a seekable, uncompressed file",
+        where: input.name,
+        hint: "Store the image in a file, or give its detached manifest with --manifest.",
+      });
+    }
+    const bare = editedReader(input.reader, edits);
+    blocks = (await digestBlocks(streamRange(bare), bare.size, nodeDigests, facts.blockSize)).blocks;
+    if (blocks.length !== Math.ceil(facts.package.size / facts.blockSize) * 32) {
+      throw new OtaError("TRUST_MISMATCH", {
+        what: "the package has another size than what was signed",
+        where: input.name,
+        expected: `${facts.package.size} bytes`,
+        found: `${bare.size} bytes`,
+      });
+    }
+  }
+  return manifestClaim(envelopeOfSeal(seal, blocks), INSIDE, { coverage: "kdimg-without-reserved", edits, unpacked });
+}
+
+/**
+ * The claim of a package: the manifest beside it, otherwise the one inside it; undefined when there is none.
+ * @throws OtaError TRUST_MANIFEST, TRUST_MISMATCH, TRUST_NO_ROOM, DEVICE_NOT_FOUND
+ */
 export async function findClaim(input: PackageInput, io: Io, manifestFile?: string): Promise<TrustClaim | undefined> {
   const beside = manifestFile ?? (input.name === "-" ? undefined : `${input.name}${MANIFEST_SUFFIX}`);
   if (beside !== undefined) {
-    const envelope = await readEnvelopeFile(resolve(io.cwd, beside));
-    if (envelope !== undefined) {
-      const { coverage } = decodeManifest(envelope.payload);
-      if (coverage === "file") return manifestClaim(envelope, beside, input.reader);
-      throw new OtaError("TRUST_MANIFEST", {
-        what: "a manifest beside a package must cover the whole file",
-        where: beside,
-        found: coverage,
-      });
-    }
+    const bytes = await readSmallFile(resolve(io.cwd, beside));
+    if (bytes !== undefined) return manifestClaim(decodeEnvelope(bytes), beside, { coverage: "file", edits: [] });
     if (manifestFile !== undefined) throw new OtaError("DEVICE_NOT_FOUND", { what: "no such manifest", where: beside });
   }
-  if (input.reader === undefined || !input.gzipped) return undefined;
-  const { embedded, bare } = await readGzipEmbedding(input.reader);
-  if (embedded === undefined) return undefined;
-  const claim = manifestClaim(decodeEnvelope(embedded), "inside the package", bare);
-  if (decodeManifest(decodeEnvelope(embedded).payload).coverage !== "gzip-without-extra") {
-    throw new OtaError("TRUST_MANIFEST", "the manifest inside the package is not for a gzip file");
-  }
-  return claim;
+  return findEmbeddedClaim(input);
 }
 
-/** All public keys of files. @throws OtaError TRUST_KEY, DEVICE_NOT_FOUND */
+/** The claim inside a package, whatever stands beside it. @throws OtaError TRUST_MANIFEST, TRUST_MISMATCH, TRUST_NO_ROOM */
+export async function findEmbeddedClaim(input: PackageInput): Promise<TrustClaim | undefined> {
+  const begin = await beginOf(input);
+  if (input.gzipped) {
+    const { embedded, edits } = readGzipSeal(begin);
+    if (embedded !== undefined) {
+      return manifestClaim(decodeEnvelope(embedded), INSIDE, { coverage: "gzip-without-extra", edits });
+    }
+  }
+  return findKdimgClaim(input, begin);
+}
+
+/** All public keys of files. @throws OtaError TRUST_KEY, TRUST_SAMPLE_KEY, DEVICE_NOT_FOUND */
 export async function loadPublicKeys(files: readonly string[]): Promise<PublicKey[]> {
   const keys: PublicKey[] = [];
   for (const file of files) {

@@ -1,7 +1,8 @@
 /** Small files read whole, and files that appear complete or not at all: written beside their place and renamed. */
-import { readFile, rename, rm } from "node:fs/promises";
+import { open, readFile, rename, rm } from "node:fs/promises";
 import { dirname, basename, join } from "node:path";
 import { OtaError } from "../core/errors.ts";
+import type { ByteStream } from "../core/ports.ts";
 import { deviceError } from "../device/system-errors.ts";
 
 /** Lets `write` make a file beside `path` and renames it there; what a failure leaves is removed. */
@@ -15,6 +16,22 @@ export async function writeBeside<T>(path: string, write: (temporary: string) =>
     await rm(temporary, { force: true });
     throw e instanceof OtaError || !(e instanceof Error && "code" in e) ? e : deviceError(e, path);
   }
+}
+
+/** Replaces the file `path` by `content`, flushed before it gets the name: an interrupted run leaves the old file. */
+export async function replaceFile(path: string, content: ByteStream | Uint8Array | string): Promise<void> {
+  await writeBeside(path, async (temporary) => {
+    // A part of an earlier run that was killed is ours as well; anything else under that name is not followed.
+    await rm(temporary, { force: true });
+    const file = await open(temporary, "wx", 0o644);
+    try {
+      if (content instanceof Uint8Array || typeof content === "string") await file.writeFile(content);
+      else for await (const chunk of content) await file.writeFile(chunk);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+  });
 }
 
 /** A file's bytes. @throws OtaError DEVICE_NOT_FOUND, DEVICE_IO */

@@ -11,6 +11,7 @@ import {
 } from "node:crypto";
 import { execFile } from "node:child_process";
 import { OtaError } from "../core/errors.ts";
+import { sampleKeyName } from "./sample-keys.ts";
 import { SIGNATURE_SIZE, type PublicKey, type SignatureAlgorithm, type SignatureChecker, type Signer } from "./keys.ts";
 
 /** Smallest RSA modulus that is accepted, bits. */
@@ -41,15 +42,30 @@ function algorithmOf(key: KeyObject, source: string): SignatureAlgorithm {
   }
 }
 
-function describe(key: KeyObject, source: string): PublicKey {
+function sha256(bytes: Uint8Array): string {
+  return createHash("sha256").update(bytes).digest("hex");
+}
+
+/** @throws OtaError TRUST_KEY, TRUST_SAMPLE_KEY */
+function describe(key: KeyObject, source: string, certificate?: Uint8Array): PublicKey {
   const spki = new Uint8Array(key.export({ type: "spki", format: "der" }));
-  return { algorithm: algorithmOf(key, source), spki, id: createHash("sha256").update(spki).digest("hex"), source };
+  const id = sha256(spki);
+  const sample = sampleKeyName(id, certificate === undefined ? undefined : sha256(certificate));
+  if (sample !== undefined) {
+    throw new OtaError("TRUST_SAMPLE_KEY", {
+      what: "a sample key: its private half is public, so anyone can sign with it",
+      where: source,
+      found: sample,
+      hint: "Make a key of your own with: otaforge keygen NAME",
+    });
+  }
+  return { algorithm: algorithmOf(key, source), spki, id, source };
 }
 
 /**
  * Public keys of a PEM text: any number of `PUBLIC KEY` and `CERTIFICATE` blocks. Of a certificate only the key counts:
  * a device's clock may be wrong, so validity times are no reason to trust or to refuse.
- * @throws OtaError TRUST_KEY for a private key (it does not belong on a device), other blocks and none at all
+ * @throws OtaError TRUST_KEY for a private key (it does not belong on a device), other blocks and none at all; TRUST_SAMPLE_KEY
  */
 export function readPublicKeys(pem: string, source: string): PublicKey[] {
   if (/-----BEGIN [A-Z ]*PRIVATE KEY-----/.test(pem))
@@ -58,16 +74,18 @@ export function readPublicKeys(pem: string, source: string): PublicKey[] {
   if (blocks.length === 0) throw unusable(source, "no PEM block of a public key or certificate");
   return blocks.map((block) => {
     let key: KeyObject;
+    let certificate: X509Certificate | undefined;
     try {
-      key = block.includes("BEGIN CERTIFICATE") ? new X509Certificate(block).publicKey : createPublicKey(block);
+      certificate = block.includes("BEGIN CERTIFICATE") ? new X509Certificate(block) : undefined;
+      key = certificate?.publicKey ?? createPublicKey(block);
     } catch (e) {
       throw unusable(source, e instanceof Error ? e.message : "unreadable");
     }
-    return describe(key, source);
+    return describe(key, source, certificate?.raw);
   });
 }
 
-/** A signer of a private key in PEM (PKCS#8, PKCS#1 or SEC1). @throws OtaError TRUST_KEY */
+/** A signer of a private key in PEM (PKCS#8, PKCS#1 or SEC1). @throws OtaError TRUST_KEY, TRUST_SAMPLE_KEY */
 export function readSigner(pem: string, source: string): Signer {
   let secret: KeyObject;
   try {

@@ -4,9 +4,10 @@
  * it was before the field was put in, that is with FEXTRA clear and the field gone.
  */
 import { concatBytes, readU16, writeU16 } from "../core/bytes.ts";
+import { editedReader, type Edit } from "../core/edits.ts";
 import { OtaError } from "../core/errors.ts";
 import type { ByteStream, RandomReader } from "../core/ports.ts";
-import { checkRange, sliceReader, streamRange } from "../core/streams.ts";
+import { streamRange } from "../core/streams.ts";
 
 /** Bytes of a gzip header before its optional parts. */
 const HEADER_SIZE = 10;
@@ -15,47 +16,49 @@ const FEXTRA = 4;
 const SUBFIELD = [0x4f, 0x46] as const;
 /** The extra field's length is 16 bits, and a subfield has a head of 4 bytes. */
 export const MOST_EMBEDDED_BYTES = 0xffff - 4;
+/** First bytes of a gzip file in which an embedded signature ends. */
+export const GZIP_SEAL_HEAD = HEADER_SIZE + 2 + 0xffff;
+/** Blocks of a manifest that fits: a digest is 57 bytes of it, and 4 KiB are left for names and signatures. */
+export const MOST_EMBEDDED_BLOCKS = 1024;
 
 export interface GzipEmbedding {
   /** What the subfield holds; absent when there is none. */
   readonly embedded?: Uint8Array;
-  /** The file as it is without the subfield. */
-  readonly bare: RandomReader;
+  /** From the file to the file as it is without the subfield. */
+  readonly edits: readonly Edit[];
 }
 
-/** Splits a gzip file into its embedded bytes and the file without them. Only a field that holds nothing else is ours. */
-export async function readGzipEmbedding(file: RandomReader): Promise<GzipEmbedding> {
-  if (file.size < HEADER_SIZE + 6) return { bare: file };
-  const head = await file.read(0, HEADER_SIZE + 6);
-  const extraSize = readU16(head, HEADER_SIZE);
+/**
+ * The embedded bytes of a gzip file. Only a field that holds nothing else is ours. `begin` holds the file's first bytes: up to
+ * {@link GZIP_SEAL_HEAD}, less only when the file is smaller.
+ */
+export function readGzipSeal(begin: Uint8Array): GzipEmbedding {
+  if (begin.length < HEADER_SIZE + 6) return { edits: [] };
+  const extraSize = readU16(begin, HEADER_SIZE);
+  const flags = begin[3] as number;
+  const end = HEADER_SIZE + 2 + extraSize;
   const ours =
-    head[0] === 0x1f &&
-    head[1] === 0x8b &&
-    ((head[3] as number) & FEXTRA) !== 0 &&
-    head[HEADER_SIZE + 2] === SUBFIELD[0] &&
-    head[HEADER_SIZE + 3] === SUBFIELD[1] &&
-    readU16(head, HEADER_SIZE + 4) === extraSize - 4 &&
-    HEADER_SIZE + 2 + extraSize <= file.size;
-  if (!ours) return { bare: file };
-  const embedded = await file.read(HEADER_SIZE + 6, extraSize - 4);
-  const header = head.slice(0, HEADER_SIZE);
-  header[3] = (header[3] as number) & ~FEXTRA;
-  const restOffset = HEADER_SIZE + 2 + extraSize;
-  const rest = sliceReader(file, restOffset, file.size - restOffset);
-  const size = HEADER_SIZE + rest.size;
+    begin[0] === 0x1f &&
+    begin[1] === 0x8b &&
+    (flags & FEXTRA) !== 0 &&
+    begin[HEADER_SIZE + 2] === SUBFIELD[0] &&
+    begin[HEADER_SIZE + 3] === SUBFIELD[1] &&
+    readU16(begin, HEADER_SIZE + 4) === extraSize - 4 &&
+    end <= begin.length;
+  if (!ours) return { edits: [] };
   return {
-    embedded,
-    bare: {
-      size,
-      async read(offset, length) {
-        checkRange(size, offset, length);
-        const fromHead = header.subarray(offset, offset + length);
-        if (fromHead.length === length) return fromHead;
-        const restAt = Math.max(0, offset - HEADER_SIZE);
-        return concatBytes(fromHead, await rest.read(restAt, length - fromHead.length));
-      },
-    },
+    embedded: concatBytes(begin.subarray(HEADER_SIZE + 6, end)),
+    edits: [
+      { offset: 3, length: 1, bytes: Uint8Array.of(flags & ~FEXTRA) },
+      { offset: HEADER_SIZE, length: 2 + extraSize, bytes: new Uint8Array(0) },
+    ],
   };
+}
+
+/** {@link readGzipSeal} of a file, and the file without the subfield. */
+export async function readGzipEmbedding(file: RandomReader): Promise<GzipEmbedding & { readonly bare: RandomReader }> {
+  const seal = readGzipSeal(await file.read(0, Math.min(file.size, GZIP_SEAL_HEAD)));
+  return { ...seal, bare: editedReader(file, seal.edits) };
 }
 
 /** The gzip file `bare` with `embedded` in its header. @throws OtaError TRUST_NO_ROOM */

@@ -1,7 +1,7 @@
 /**
  * The signed manifest: what a package is, for which device, and the digest of every block of it.
  *
- * It stands beside the package (`PACKAGE.otasig`) or inside it where the vendor's format has room that stock tools ignore.
+ * It stands beside the package (`PACKAGE.manifest`) or inside it where the vendor's format has room that stock tools ignore.
  * Blocks let a stream be verified before each block is written; item digests prove the base and the result of differential
  * records, about which a bare BSDIFF40 patch says nothing.
  */
@@ -11,7 +11,7 @@ import type { ByteStream, Digests } from "../core/ports.ts";
 import { StreamTaker } from "../core/streams.ts";
 import { decodeText, encodeText } from "../core/text.ts";
 import { fromBase64, toBase64 } from "./base64.ts";
-import { parseVersion } from "./version.ts";
+import { isOrdered, parseVersion } from "./version.ts";
 
 export const MANIFEST_TYPE = "application/vnd.otaforge.manifest+json";
 
@@ -63,9 +63,10 @@ export interface Manifest {
 const LEAST_BLOCK = 64 * 1024;
 const MOST_BLOCKS = 16_384;
 
-export function blockSizeFor(size: number): number {
+/** Bytes of a block of a package of `size` bytes, a power of two, so that there are at most `most` blocks. */
+export function blockSizeFor(size: number, most = MOST_BLOCKS): number {
   let block = LEAST_BLOCK;
-  while (Math.ceil(size / block) > MOST_BLOCKS) block *= 2;
+  while (Math.ceil(size / block) > most) block *= 2;
   return block;
 }
 
@@ -74,8 +75,8 @@ export async function digestBlocks(
   stream: ByteStream,
   size: number,
   digests: Digests,
+  blockSize = blockSizeFor(size),
 ): Promise<Pick<Manifest, "package" | "blockSize" | "blocks">> {
-  const blockSize = blockSizeFor(size);
   const blocks = new Uint8Array(Math.ceil(size / blockSize) * 32);
   const whole = digests.create("sha256");
   const taker = new StreamTaker(stream);
@@ -158,7 +159,7 @@ function asContent(value: unknown, where: string): ContentDigest {
   return { size: asSize(json["size"], `${where}.size`), sha256 };
 }
 
-/** Reads a manifest that {@link encodeManifest} wrote; any other text is refused. @throws OtaError TRUST_MANIFEST, TRUST_VERSION */
+/** Reads a manifest that {@link encodeManifest} wrote; any other text is refused. @throws OtaError TRUST_MANIFEST */
 export function decodeManifest(bytes: Uint8Array): Manifest {
   let parsed: unknown;
   try {
@@ -197,6 +198,8 @@ export function decodeManifest(bytes: Uint8Array): Manifest {
     }),
     signers: asList(json["signers"], "signers").map((s) => asText(s, "signers")),
   };
+  if (!isOrdered(manifest.version)) throw malformed("version");
+  if (manifest.baseVersion !== undefined && !isOrdered(manifest.baseVersion)) throw malformed("baseVersion");
   if (!equalBytes(encodeManifest(manifest), bytes)) throw malformed("not in its canonical form");
   return manifest;
 }

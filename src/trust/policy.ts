@@ -10,6 +10,8 @@ export interface Policy {
   readonly minimumVersion?: string;
   /** From the device's state: the highest version that was ever committed. */
   readonly floor?: string;
+  /** From the device's state: the version that was committed last; absent when it is not known. */
+  readonly installed?: string;
 }
 
 /** The higher of the described minimum and the stored floor; undefined when there is neither. */
@@ -21,9 +23,13 @@ export function lowestAccepted(policy: Policy): string | undefined {
 
 /**
  * Checks a manifest that is already trusted. The same version again is accepted: repeating an update is how an interrupted
- * one is finished. @throws OtaError TRUST_MISMATCH, TRUST_HARDWARE, TRUST_DOWNGRADE
+ * one is finished. A base version is compared with the installed one where that is known; the items' base digests decide in
+ * any case. @throws OtaError TRUST_MISMATCH, TRUST_HARDWARE, TRUST_BASE, TRUST_DOWNGRADE
  */
-export function checkPolicy(manifest: Pick<Manifest, "family" | "hardware" | "version">, policy: Policy): void {
+export function checkPolicy(
+  manifest: Pick<Manifest, "family" | "hardware" | "version" | "baseVersion">,
+  policy: Policy,
+): void {
   if (manifest.family !== policy.family) {
     throw new OtaError("TRUST_MISMATCH", {
       what: "the manifest is for a package of another family",
@@ -37,6 +43,20 @@ export function checkPolicy(manifest: Pick<Manifest, "family" | "hardware" | "ve
         what: "the package is for other hardware",
         expected: manifest.hardware.join(" or "),
         found: policy.hardware ?? "a device description without hardware",
+      });
+    }
+  }
+  const { baseVersion } = manifest;
+  // Run again, a differential package finds its own version installed.
+  const fitting = [baseVersion, manifest.version].filter((v) => v !== undefined).map(parseVersion);
+  if (baseVersion !== undefined && policy.installed !== undefined) {
+    const installed = parseVersion(policy.installed);
+    if (!fitting.some((v) => compareVersions(v, installed) === 0)) {
+      throw new OtaError("TRUST_BASE", {
+        what: "the package must be installed over another version",
+        expected: baseVersion,
+        found: policy.installed,
+        hint: "Use the full package, or the one made for this version.",
       });
     }
   }

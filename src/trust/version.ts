@@ -15,9 +15,14 @@ export interface Version {
   readonly suffix: readonly string[];
 }
 
+/** Whether a text is a version. */
+export function isOrdered(text: string): boolean {
+  return text.length <= 63 && FORM.test(text);
+}
+
 /** @throws OtaError TRUST_VERSION */
 export function parseVersion(text: string): Version {
-  if (text.length > 63 || !FORM.test(text)) {
+  if (!isOrdered(text)) {
     throw new OtaError("TRUST_VERSION", {
       what: "not a version that can be ordered",
       expected: "numbers joined by dots, such as 1.10.3 or 2.0.0-rc1, at most 63 characters",

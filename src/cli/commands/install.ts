@@ -11,6 +11,7 @@ import { checkFamily, raiseFloor, vouch } from "../vouch.ts";
 interface Values extends SharedValues {
   device?: string;
   manifest?: string;
+  keyList?: string[];
   temporary?: string;
   runScripts?: boolean;
   acceptVolatile?: boolean;
@@ -28,6 +29,7 @@ export const installCommand: Subcommand = {
       .argument("<package>", "package file, or - for standard input")
       .option("-d, --device <file>", "device description (default: this machine is the board)")
       .option("--manifest <file>", "signed manifest (default: PACKAGE.manifest, or the one inside the package)")
+      .option("--key-list <file...>", "signed key lists to follow first (default: PACKAGE.keys)")
       .option("-t, --temporary <dir>", "folder on the device for patched content of differential records")
       .option("--accept-volatile", "let patched content lie on a tmpfs when it fits")
       .option("--run-scripts", "run the package's scripts on this machine although the device is an image")
@@ -45,7 +47,7 @@ export const installCommand: Subcommand = {
           });
           try {
             checkFamily(device, family);
-            const vouched = await vouch(input, family, device, io, values.manifest);
+            const vouched = await vouch(input, family, { device, io }, values);
             const report = await install(vouched.input, device, {
               ...options,
               runScripts: values.runScripts === true,

@@ -36,6 +36,7 @@ Not in the vendor's program:
   --ignore-masks            write destinations with mask 0 as well
   --abandon                 give up what another package's interrupted update left half-written
   --manifest FILE           signed manifest (default: FILE.manifest, or the one inside the package)
+  --key-list FILE           signed key lists to follow first (default: FILE.keys)
   --screen FILE             framebuffer or plain file to draw on (default /dev/fb0 with -p)
   --screen-size WxH  --screen-depth 16|24|32  --screen-order bgra|rgb|...  --screen-stride N
                             what sysfs does not tell
@@ -63,6 +64,7 @@ const TABLE: readonly GetoptOption[] = [
   extra("ignore-masks", false),
   extra("abandon", false),
   extra("manifest"),
+  extra("key-list"),
   extra("screen"),
   extra("screen-size"),
   extra("screen-depth"),
@@ -182,7 +184,17 @@ async function unpack(
       });
     }
     checkFamily(device, sigmastarFamily);
-    const vouched = await vouch(opened, sigmastarFamily, device, io, values.get("manifest"));
+    const manifest = values.get("manifest");
+    const keyList = values.get("key-list");
+    const vouched = await vouch(
+      opened,
+      sigmastarFamily,
+      { device, io },
+      {
+        ...(manifest === undefined ? {} : { manifest }),
+        ...(keyList === undefined ? {} : { keyList: [keyList] }),
+      },
+    );
     const sinks: ProgressSink[] = screen === undefined ? [paint] : [paint, screen];
     const temporary = values.get("t");
     const report = await installInput(

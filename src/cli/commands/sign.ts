@@ -1,22 +1,27 @@
 /** `otaforge sign PACKAGE`: a signed manifest beside the package, or inside it. */
-import { randomBytes } from "node:crypto";
-import { open, readFile, rename, rm } from "node:fs/promises";
+import { rm } from "node:fs/promises";
 import { resolve } from "node:path";
-import { OtaError } from "../../core/errors.ts";
+import { editedReader } from "../../core/edits.ts";
+import { isOtaError, OtaError } from "../../core/errors.ts";
 import type { ByteStream, RandomReader } from "../../core/ports.ts";
 import { streamRange } from "../../core/streams.ts";
 import { nodeDigests } from "../../device/index.ts";
-import { commandSigner, readPublicKeys, readSigner } from "../../trust/crypto.node.ts";
 import {
+  blockSizeFor,
   digestBlocks,
   embedInGzip,
+  embedInKdimg,
   encodeEnvelope,
   encodeManifest,
+  kdimgBlockRoom,
   MANIFEST_TYPE,
+  MOST_EMBEDDED_BLOCKS,
   readGzipEmbedding,
+  readKdimgSeal,
   sealEnvelope,
+  type Coverage,
+  type Envelope,
   type Manifest,
-  type PublicKey,
   type Signer,
 } from "../../trust/index.ts";
 import { newCommand, type Subcommand } from "../command.ts";
@@ -25,113 +30,117 @@ import type { FamilyName, PackageInput, Report, SignOptions } from "../family.ts
 import type { Io } from "../io.ts";
 import { commonOptions, printReport, type SharedValues } from "../options.ts";
 import { openPackage } from "../package-input.ts";
-import { findClaim, MANIFEST_SUFFIX } from "../trust.ts";
+import { signersOf, withSignerOptions, type SignerValues } from "../signers.ts";
+import { findClaim, findEmbeddedClaim, MANIFEST_SUFFIX, type TrustClaim } from "../trust.ts";
+import { replaceFile } from "../write-beside.ts";
 
-interface Values extends SharedValues {
-  key?: string[];
-  signCommand?: string;
-  publicKey?: string;
+interface Values extends SharedValues, SignerValues {
   packageVersion?: string;
+  baseVersion?: string;
   hardware?: string[];
   embed?: boolean;
   output?: string;
 }
 
-async function readText(io: Io, file: string): Promise<string> {
-  try {
-    return await readFile(resolve(io.cwd, file), "latin1");
-  } catch (e) {
-    throw new OtaError("DEVICE_NOT_FOUND", { what: "the key file cannot be read", where: file }, e);
-  }
+/** What the signature is put into: the bytes it covers, how they are cut into blocks, and how the result is written. */
+interface Place {
+  readonly coverage: Coverage;
+  readonly bare: RandomReader;
+  readonly blockSize: number;
+  write(manifest: Manifest, envelope: Envelope): Promise<ByteStream | Uint8Array>;
 }
 
-async function signersOf(values: Values, io: Io): Promise<Signer[]> {
-  const signers: Signer[] = [];
-  for (const file of values.key ?? []) signers.push(readSigner(await readText(io, file), file));
-  if (values.signCommand !== undefined) {
-    if (values.publicKey === undefined) {
-      throw new OtaError("USAGE", {
-        what: "--sign-command needs --public-key",
-        hint: "The signature it makes is checked against that key.",
-      });
-    }
-    const key = readPublicKeys(await readText(io, values.publicKey), values.publicKey)[0] as PublicKey;
-    signers.push(commandSigner(values.signCommand, key));
+/** @throws OtaError TRUST_NO_ROOM */
+async function placeOf(
+  input: PackageInput & { reader: RandomReader },
+  family: FamilyName,
+  embed: boolean,
+): Promise<Place> {
+  const { reader } = input;
+  if (!embed) {
+    const blockSize = blockSizeFor(reader.size);
+    return { coverage: "file", bare: reader, blockSize, write: async (_, envelope) => encodeEnvelope(envelope) };
   }
-  if (signers.length === 0) {
-    throw new OtaError("USAGE", {
-      what: "no key to sign with",
-      hint: "Give --key FILE (make one with: otaforge keygen NAME) or --sign-command.",
-    });
+  if (input.gzipped) {
+    const { bare } = await readGzipEmbedding(reader);
+    return {
+      coverage: "gzip-without-extra",
+      bare,
+      blockSize: blockSizeFor(bare.size, MOST_EMBEDDED_BLOCKS),
+      write: async (_, envelope) => embedInGzip(bare, encodeEnvelope(envelope)),
+    };
   }
-  return signers;
-}
-
-/** Writes beside `path` and renames over it, so that an interrupted run leaves the old file. */
-async function replaceFile(path: string, content: ByteStream | Uint8Array): Promise<void> {
-  const temporary = `${path}.${randomBytes(6).toString("hex")}.tmp`;
-  const file = await open(temporary, "wx", 0o644);
-  try {
-    if (content instanceof Uint8Array) await file.writeFile(content);
-    else for await (const chunk of content) await file.writeFile(chunk);
-    await file.sync();
-    await file.close();
-    await rename(temporary, path);
-  } catch (e) {
-    await file.close().catch(() => undefined);
-    await rm(temporary, { force: true });
-    throw e;
+  if (family === "k230") {
+    const begin = await reader.read(0, Math.min(reader.size, 64 * 1024));
+    const bare = editedReader(reader, readKdimgSeal(begin)?.edits ?? []);
+    return {
+      coverage: "kdimg-without-reserved",
+      bare,
+      blockSize: blockSizeFor(bare.size, (await kdimgBlockRoom(bare)) || undefined),
+      write: (manifest, { signatures }) => embedInKdimg(bare, manifest, signatures),
+    };
   }
+  throw new OtaError("TRUST_NO_ROOM", {
+    what: `a ${family} package of this form has no room for a signature`,
+    hint: "Leave --embed out; the signature is then written beside the package.",
+  });
 }
 
 /** What is signed: facts given on the command line, or those of the manifest over the same bytes (re-signing). */
 async function describePackage(
   input: PackageInput & { reader: RandomReader },
-  family: FamilyName,
+  place: Place,
   values: Values,
-  { io, signers }: { io: Io; signers: readonly Signer[] },
+  { io, family, signers }: { io: Io; family: FamilyName; signers: readonly Signer[] },
 ): Promise<Manifest> {
-  const embed = values.embed === true;
-  if (embed && !input.gzipped) {
-    throw new OtaError("TRUST_NO_ROOM", {
-      what: `a ${family} package of this form has no room for a signature`,
-      hint: "Leave --embed out; the signature is then written beside the package.",
-    });
-  }
-  const { bare } = embed ? await readGzipEmbedding(input.reader) : { bare: input.reader };
-  const content = await digestBlocks(streamRange(bare), bare.size, nodeDigests);
-  const claim = await findClaim(input, io);
-  // A manifest left over from another build says nothing of this one.
-  const earlier = claim?.sha256 === content.package.sha256 ? claim : undefined;
+  const { bare, coverage, blockSize } = place;
+  const content = await digestBlocks(streamRange(bare), bare.size, nodeDigests, blockSize);
+  const earlier = await earlierClaim(input, io, content.package.sha256);
   const version = values.packageVersion ?? earlier?.version;
   if (version === undefined) {
     throw new OtaError("USAGE", { what: "the package's version is not known", hint: "Give --package-version 1.2.3." });
   }
+  const baseVersion = values.baseVersion ?? earlier?.baseVersion;
   return {
     family,
     hardware: values.hardware ?? earlier?.hardware ?? [],
     version,
-    coverage: embed ? "gzip-without-extra" : "file",
+    ...(baseVersion === undefined ? {} : { baseVersion }),
+    coverage,
     ...content,
-    items: claim?.items ?? [],
+    items: earlier?.items ?? [],
     signers: signers.map((s) => s.key.id).sort(),
   };
 }
 
+/** The manifest beside or inside the package that is over the same bytes. One left over from another build says nothing of this. */
+async function earlierClaim(input: PackageInput, io: Io, sha256: string): Promise<TrustClaim | undefined> {
+  for (const find of [() => findClaim(input, io), () => findEmbeddedClaim(input)]) {
+    let claim: TrustClaim | undefined;
+    try {
+      claim = await find();
+    } catch (e) {
+      // One that cannot be read is replaced.
+      if (!isOtaError(e) || e.code !== "TRUST_MANIFEST") throw e;
+    }
+    if (claim?.sha256 === sha256) return claim;
+  }
+  return undefined;
+}
+
 export const signCommand: Subcommand = {
   async build(io, done) {
-    return newCommand("sign", io)
+    return withSignerOptions(newCommand("sign", io))
       .description(
-        "Signs a package of any family. The signed manifest is written beside it (PACKAGE.manifest), or into its gzip header " +
-          "with --embed, which every gunzip skips. Signing again replaces the signatures and needs no rebuilding.",
+        "Signs a package of any family. The signed manifest is written beside it (PACKAGE.manifest) or, with --embed, into room that " +
+          "stock tools skip: the header of a gzip file, the reserved header bytes of a kdimg. Signing again replaces the " +
+          "signatures and needs no rebuilding. An Android package is signed in Android's own way.",
       )
       .argument("<package>", "package file")
-      .option("-k, --key <file...>", "private keys (PEM)")
-      .option("--sign-command <command>", "command that signs standard input and prints the raw signature")
-      .option("--public-key <file>", "public key that belongs to --sign-command")
       .option("--package-version <version>", "version the package brings, such as 1.10.3")
+      .option("--base-version <version>", "version a differential package must be installed over (default: any)")
       .option("--hardware <name...>", "hardware the package is for (default: any)")
-      .option("--embed", "put the signature into the gzip header instead of beside the package")
+      .option("--embed", "put the signature into the package instead of beside it")
       .option("-o, --output <file>", "file to write instead of the default one")
       .option("--json", "print JSON on standard output and nothing else there")
       .action(async (name: string, values: Values) => {
@@ -170,12 +179,14 @@ async function signByManifest(
   io: Io,
 ): Promise<Report> {
   const signers = await signersOf(values, io);
-  const manifest = await describePackage(input, family, values, { io, signers });
-  const envelope = encodeEnvelope(await sealEnvelope(MANIFEST_TYPE, encodeManifest(manifest), signers));
   const embed = values.embed === true;
+  const place = await placeOf(input, family, embed);
+  const manifest = await describePackage(input, place, values, { io, family, signers });
+  const envelope = await sealEnvelope(MANIFEST_TYPE, encodeManifest(manifest), signers);
   const file = values.output ?? (embed ? input.name : `${input.name}${MANIFEST_SUFFIX}`);
-  const content = embed ? embedInGzip((await readGzipEmbedding(input.reader)).bare, envelope) : envelope;
-  await replaceFile(resolve(io.cwd, file), content);
+  await replaceFile(resolve(io.cwd, file), await place.write(manifest, envelope));
+  // The file with its signature inside is another file: a manifest beside it would refuse it from now on.
+  if (embed && file === input.name) await rm(resolve(io.cwd, `${file}${MANIFEST_SUFFIX}`), { force: true });
   const ids = manifest.signers.map((id) => `${id.slice(0, 16)}…`).join(" and ");
   return {
     text: `${file}: ${family} ${manifest.version}, signed by ${ids}`,

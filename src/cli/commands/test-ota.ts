@@ -1,6 +1,7 @@
 /** `test_ota [IMAGE]`: the vendor's test program, writing an image to a card as the kernel driver does. */
 import { read } from "node:fs";
 import { OtaError } from "../../core/errors.ts";
+import type { OpenedDevice } from "../../device/index.ts";
 import { newCommand } from "../command.ts";
 import type { PackageInput } from "../family.ts";
 import type { Io } from "../io.ts";
@@ -9,6 +10,7 @@ import { httpBody, installInput, installReport } from "../k230-install.ts";
 import { commonOptions, wholeNumber, withSharedOptions, type SharedValues } from "../options.ts";
 import { openPackage } from "../package-input.ts";
 import { PACKAGE_VERSION } from "../version.ts";
+import type { VouchOptions } from "../vouch.ts";
 
 const DEFAULT_IMAGE = "/data/ota_test.kdimg";
 /** Pieces of the vendor's program. */
@@ -18,10 +20,13 @@ interface Values extends SharedValues, CardValues {
   chunk?: number;
   allowPartial?: boolean;
   replacePending?: boolean;
+  manifest?: string;
+  keyList?: string[];
 }
 
 const PIPE_PIECE = 256 * 1024;
-const KEPT_BYTES = 64 * 1024;
+/** No less than is kept to recognise an image and its signature. */
+const KEPT_BYTES = 128 * 1024;
 
 /**
  * Standard input without garbage: after the first pieces, which are kept to recognise the image, one array is filled again and
@@ -60,24 +65,20 @@ async function openImage(name: string, io: Io): Promise<PackageInput & { close()
   return { ...input, name };
 }
 
-/** The image read only through its manifest where keys are configured, and the phrase every result carries. */
+/** The image as the device's policy allows it, and what is to be noted once it is installed. Loaded only where there is a policy. */
 async function trusted(
   input: PackageInput,
-  keyFiles: readonly string[],
+  device: OpenedDevice | undefined,
   io: Io,
-): Promise<{ input: PackageInput; phrase: string }> {
-  if (keyFiles.length === 0) return { input, phrase: "unsigned" };
-  const { findClaim, loadPublicKeys, signedPhrase } = await import("../trust.ts");
-  const claim = await findClaim(input, io);
-  if (claim === undefined) {
-    throw new OtaError("TRUST_UNSIGNED", {
-      what: "the image carries no signature",
-      where: input.name,
-      hint: "Sign it with: otaforge sign.",
-    });
-  }
-  const good = await claim.check(await loadPublicKeys(keyFiles));
-  return { input: claim.secure(input), phrase: signedPhrase(good) };
+  options: VouchOptions,
+): Promise<{ input: PackageInput; signature: string; done(): Promise<void> }> {
+  if (device === undefined) return { input, signature: "unsigned", done: async () => undefined };
+  const [{ vouch, raiseFloor }, { k230Family }] = await Promise.all([
+    import("../vouch.ts"),
+    import("../families/k230.ts"),
+  ]);
+  const vouched = await vouch(input, k230Family, { device, io }, options);
+  return { input: vouched.input, signature: vouched.signature, done: () => raiseFloor(device, vouched) };
 }
 
 async function run(name: string, values: Values, io: Io): Promise<number> {
@@ -88,15 +89,16 @@ async function run(name: string, values: Values, io: Io): Promise<number> {
   try {
     const opened = await openCardOf(values, io, { access: "write", command: "test_ota" });
     try {
-      const { input, phrase } = await trusted(image, opened.keyFiles, io);
-      const report = await installInput(opened.card, input, {
+      const vouched = await trusted(image, opened.device, io, values);
+      const report = await installInput(opened.card, vouched.input, {
         ...options,
         chunkSize,
         allowPartial: values.allowPartial === true,
         replacePending: values.replacePending === true,
       });
+      if (report.outcome === "installed") await vouched.done();
       options.progress.done();
-      const { text, json, exitCode } = installReport(report, phrase);
+      const { text, json, exitCode } = installReport(report, vouched.signature);
       if (values.json === true) io.out(`${JSON.stringify(json, null, 2)}\n`);
       else {
         io.out("OTA update successful!\n");
@@ -124,6 +126,8 @@ export async function testOtaMain(argv: readonly string[], io: Io): Promise<numb
     .option("--chunk <bytes>", "bytes handed over at a time", wholeNumber, VENDOR_CHUNK)
     .option("--allow-partial", "take an image without rtapp")
     .option("--replace-pending", "overwrite an update that has not been started yet")
+    .option("--manifest <file>", "signed manifest (default: IMAGE.manifest, or the signature inside the image)")
+    .option("--key-list <file...>", "signed key lists to follow first (default: IMAGE.keys)")
     .action(async (name: string, values: Values) => void (exitCode = await run(name, values, io)));
   await program.parseAsync([...argv], { from: "user" });
   return exitCode;

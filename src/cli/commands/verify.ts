@@ -6,6 +6,7 @@ import { newCommand, type Subcommand } from "../command.ts";
 import { detectFamily, signsItself, verbOf } from "../families.ts";
 import type { PackageInput, Report } from "../family.ts";
 import type { Io } from "../io.ts";
+import { followKeyLists, listsFor } from "../key-lists.ts";
 import { commonOptions, printReport, withSharedOptions, type SharedValues } from "../options.ts";
 import { openPackage } from "../package-input.ts";
 import { findClaim, loadPublicKeys, signedPhrase } from "../trust.ts";
@@ -13,6 +14,7 @@ import { findClaim, loadPublicKeys, signedPhrase } from "../trust.ts";
 interface Values extends SharedValues {
   key?: string[];
   manifest?: string;
+  keyList?: string[];
   era: "4.4" | "7.1";
 }
 
@@ -25,6 +27,7 @@ export const verifyCommand: Subcommand = {
       .argument("<package>", "package file")
       .option("-k, --key <file...>", "public key or certificate (PEM), res/keys text, otacerts.zip")
       .option("--manifest <file>", "signed manifest (default: PACKAGE.manifest, or the one inside the package)")
+      .option("--key-list <file...>", "signed key lists that begin at the keys of --key (default: PACKAGE.keys)")
       .addOption(new Option("--era <era>", "Android verifier to follow").choices(["4.4", "7.1"]).default("7.1"))
       .action(async (name: string, values: Values) => {
         const input = await openPackage(name, io);
@@ -56,7 +59,11 @@ async function verifyByManifest(
   { io, verify }: { io: Io; verify: (input: PackageInput) => Promise<Report> },
 ): Promise<Report> {
   const claim = await findClaim(input, io, values.manifest);
-  const keys = await loadPublicKeys(keyFiles);
+  const given = await loadPublicKeys(keyFiles);
+  const { keys } =
+    given.length === 0
+      ? { keys: given }
+      : await followKeyLists({ sequence: 0, keys: given }, await listsFor(input, io, values.keyList));
   if (keys.length > 0 && claim === undefined) {
     throw new OtaError("TRUST_UNSIGNED", {
       what: "the package carries no signature",

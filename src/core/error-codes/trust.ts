@@ -10,6 +10,7 @@ export const TRUST_CODES = {
   TRUST_SAMPLE_KEY: ["trust", "a key that anyone can have must not be trusted"],
   TRUST_SIGNER_FAILED: ["usage", "the external signing command failed or gave something that is no signature"],
   TRUST_HARDWARE: ["mismatch", "the package is for other hardware"],
+  TRUST_BASE: ["mismatch", "the package is to be installed over another version than the installed one"],
   TRUST_VERSION: ["usage", "a version text is not of the form 1.2.3 or 1.2.3-suffix"],
   TRUST_DOWNGRADE: ["mismatch", "the package's version is below the lowest one this device accepts"],
   TRUST_NO_ROOM: ["usage", "the package's format has no room for this signature"],
