@@ -8,7 +8,8 @@ const root = fileURLToPath(new URL("..", import.meta.url));
 const tool = (name) => fileURLToPath(new URL(`../node_modules/${name}`, import.meta.url));
 
 rmSync(new URL("../dist", import.meta.url), { recursive: true, force: true });
-execFileSync(process.execPath, [tool("typescript/bin/tsc"), "-p", "tsconfig.build.json"], {
+// Types are checked by `npm run types`; leaving that out here halves the time of every `npm ci`.
+execFileSync(process.execPath, [tool("typescript/bin/tsc"), "-p", "tsconfig.build.json", "--noCheck"], {
   cwd: root,
   stdio: "inherit",
 });
