@@ -5,6 +5,8 @@ import type { DeltaEngine } from "../delta/engine.node.ts";
 import type { ByteStream, Cancel, ProgressEvent, RandomReader } from "../core/ports.ts";
 
 export interface PatchSettings {
+  /** Names of the re-packers that may be used; default: making, those inside the toolkit; applying, all. */
+  readonly repack?: readonly string[];
   readonly bonus?: Uint8Array;
   readonly signal: Cancel;
   readonly progress: (event: ProgressEvent) => void;
@@ -15,13 +17,27 @@ export interface DiffSettings extends PatchSettings {
   readonly zip: boolean;
 }
 
+/** A patch in parts, and what a format has to say about it. */
+export interface MadePatch {
+  readonly parts: readonly Uint8Array[];
+  readonly details?: Readonly<Record<string, unknown>>;
+}
+
 export interface DeltaFormat {
   readonly name: string;
   /** Whether a patch that begins so (16 bytes) is of this format. */
   detect(head: Uint8Array): boolean;
-  make(engine: DeltaEngine, old: RandomReader, fresh: RandomReader, settings: DiffSettings): Promise<Uint8Array>;
+  make(engine: DeltaEngine, old: RandomReader, fresh: RandomReader, settings: DiffSettings): Promise<MadePatch>;
   /** New, checked while it is made: the caller keeps it beside its place until the end. Chunks are valid until the next. */
   apply(old: RandomReader, patch: RandomReader, settings: PatchSettings): ByteStream;
+}
+
+/** Names of `--repack`; `none` is no re-packer. Unknown ones are refused where they are used. */
+export function repackNames(text: string): string[] {
+  return text
+    .split(",")
+    .map((name) => name.trim())
+    .filter((name) => name !== "" && name !== "none");
 }
 
 function startsWith(text: string): (head: Uint8Array) => boolean {
@@ -38,8 +54,9 @@ export const DELTA_FORMATS: readonly DeltaFormat[] = [
   {
     name: "bsdiff40",
     detect: isBsdiff40,
-    make: (engine, old, fresh, { effort, signal, progress }) =>
-      engine.bsdiff40(old, fresh, { effort, signal, progress }),
+    make: async (engine, old, fresh, { effort, signal, progress }) => ({
+      parts: [await engine.bsdiff40(old, fresh, { effort, signal, progress })],
+    }),
     async *apply(old, patch, { signal, progress }) {
       const { applyBsdiff40 } = await import("../delta/bsdiff40/apply.ts");
       const core = await patchCore();
@@ -49,7 +66,7 @@ export const DELTA_FORMATS: readonly DeltaFormat[] = [
   {
     name: "imgdiff2",
     detect: startsWith("IMGDIFF2"),
-    make: (engine, old, fresh, settings) => engine.imgdiff2(old, fresh, settings),
+    make: async (engine, old, fresh, settings) => ({ parts: [await engine.imgdiff2(old, fresh, settings)] }),
     async *apply(old, patch, { signal, bonus }) {
       const { applyImgdiff2 } = await import("../delta/imgdiff/apply.ts");
       const core = await patchCore();
@@ -59,15 +76,27 @@ export const DELTA_FORMATS: readonly DeltaFormat[] = [
   {
     name: "otaforge",
     detect: startsWith("OTADELTA"),
-    async make(engine, old, fresh, { effort, signal, progress }) {
-      const { makeOtaforge } = await import("../delta/forge/maker.ts");
+    async make(engine, old, fresh, { effort, signal, progress, repack }) {
+      const { makeOtaforgeDelta } = await import("../delta/forge/maker.ts");
+      const { repackerNames } = await import("../delta/forge/packed-with.ts");
       const { nodeDigests } = await import("../device/digests.ts");
-      return makeOtaforge(engine, old, fresh, { digests: nodeDigests, effort, signal, progress });
+      const chosen = repack === undefined ? {} : (await import("../delta/repackers.node.ts")).repackersNamed(repack);
+      const delta = await makeOtaforgeDelta(engine, old, fresh, {
+        digests: nodeDigests,
+        effort,
+        signal,
+        progress,
+        ...chosen,
+      });
+      const { parts, opened, blocks, memoryBytes } = delta;
+      return { parts, details: { repackers: repackerNames(delta.needs), opened, blocks, memoryBytes } };
     },
-    async *apply(old, patch, { signal, progress }) {
+    async *apply(old, patch, { signal, progress, repack }) {
       const { applyForge } = await import("../delta/forge/apply.ts");
+      const { allRepackers, repackersNamed } = await import("../delta/repackers.node.ts");
       const { nodeDigests } = await import("../device/digests.ts");
-      yield* applyForge(old, patch, { digests: nodeDigests, check: "along", signal, progress });
+      const repackers = repack === undefined ? allRepackers() : repackersNamed(repack).repackers;
+      yield* applyForge(old, patch, { digests: nodeDigests, check: "along", repackers, signal, progress });
     },
   },
 ];

@@ -11,7 +11,7 @@ import { createCore, type Core, type CoreCall } from "./core.ts";
 import { createMemory, createWasmCore, loadCoreModule, type WasmMemory, type WasmModule } from "./core.node.ts";
 import type { LaneReply, LaneRequest } from "./core-worker.node.ts";
 import { ownLane, type Lane, type Machine } from "./bsdiff40/lanes.ts";
-import { scheduleBsdiff40, type ScheduleOptions } from "./bsdiff40/schedule.ts";
+import { scheduleBsdiff40, scheduleCovers, type ScheduleOptions } from "./bsdiff40/schedule.ts";
 import { memoryReader } from "../core/streams.ts";
 import type { RandomReader } from "../core/ports.ts";
 
@@ -139,17 +139,23 @@ export function createDeltaEngine(options: DeltaEngineOptions = {}): DeltaEngine
   const windowSize = options.windowSize ?? (threads === undefined ? PLAIN_WINDOW : undefined);
   let last: Promise<unknown> = Promise.resolve();
 
+  /** One job after the other: they share one memory. */
+  const inTurn = <T>(work: () => Promise<T>): Promise<T> => {
+    const done = last.then(work);
+    last = done.catch(() => undefined);
+    return done;
+  };
+  const withWindow = (more: ScheduleOptions) => ({ ...more, ...(windowSize === undefined ? {} : { windowSize }) });
+
   const bsdiff40 = (old: RandomReader, fresh: RandomReader, more: ScheduleOptions = {}): Promise<Uint8Array> => {
-    const settings = { ...more, ...(windowSize === undefined ? {} : { windowSize }) };
-    const work = last.then(() => scheduleBsdiff40(machine, old, fresh, settings));
-    last = work.catch(() => undefined);
-    return work;
+    return inTurn(() => scheduleBsdiff40(machine, old, fresh, withWindow(more)));
   };
 
   return {
     threads: threads === undefined ? 0 : jobs,
     core: threads === undefined ? "typescript" : "wasm",
     bsdiff40,
+    covers: (old, fresh, more = {}) => inTurn(() => scheduleCovers(machine, old, fresh, withWindow(more))),
     async imgdiff2(old, fresh, { zip, bonus, ...rest }: ImgdiffOptions = {}) {
       return makeImgdiff2(await old.read(0, old.size), await fresh.read(0, fresh.size), {
         bsdiff: (from, to) => bsdiff40(memoryReader(from), memoryReader(to), rest),

@@ -2,6 +2,7 @@
  * Plans an in-place install: in which order blocks are written over old, and which bytes of old are saved before they are
  * destroyed because a later block still reads them. The plan follows from the patch alone, so a resumed run makes the same.
  */
+import type { CoverList } from "./cover-list.ts";
 import type { ForgeBlock, ForgePatch } from "./forge/read.ts";
 import { readsOf } from "./forge/reads.ts";
 import { totalOf, unionOf, within, type ByteRange } from "./ranges.ts";
@@ -97,9 +98,17 @@ function subtract(set: readonly ByteRange[], other: readonly ByteRange[]): ByteR
   return out;
 }
 
+/** What a plan needs of a decoder. */
+export interface PlannedDecoder {
+  readonly patch: ForgePatch;
+  covers(window: number): Promise<CoverList>;
+}
+
 /** The order, upwards or downwards, that saves less. */
-export function planInPlace(patch: ForgePatch): InPlacePlan {
-  const reads = patch.blocks.map((block) => readsOf(patch, block));
+export async function planInPlace(decoder: PlannedDecoder): Promise<InPlacePlan> {
+  const { patch } = decoder;
+  const reads: ByteRange[][] = [];
+  for (const block of patch.blocks) reads.push(readsOf(await decoder.covers(block.window), block, patch.oldSegments));
   const up = patch.blocks.map((_, i) => i);
   const upwards = planOrder(patch, up, reads);
   const downwards = planOrder(patch, [...up].reverse(), reads);

@@ -8,7 +8,7 @@ import { BinaryCoder } from "./forge/arithmetic.ts";
 import { codeBlock } from "./forge/block-coder.ts";
 import { readsOf } from "./forge/reads.ts";
 import { SegmentList } from "./forge/segments.ts";
-import { applyInPlace, createPlainMaker, makeOtaforge, readForge, type InPlaceState } from "./index.ts";
+import { applyInPlace, createPlainMaker, makeOtaforge, openForge, type InPlaceState } from "./index.ts";
 import { gzip } from "pako";
 
 const NODE = "/dev/mmcblk0p3";
@@ -136,7 +136,8 @@ describe("in place", () => {
   it("knows exactly what a block reads of old", async () => {
     for (const [, old, fresh] of pairs) {
       const patch = await make(old, fresh, 2000);
-      const frame = await readForge(memoryReader(patch), digests);
+      const decoder = await openForge(memoryReader(old), memoryReader(patch), { digests });
+      const frame = decoder.patch;
       // Reads of the view are what counts; only pairs without packed parts have the same positions in file and view.
       if (frame.needs.length > 0) continue;
       expect(frame.oldSegments).toBeInstanceOf(SegmentList);
@@ -152,7 +153,7 @@ describe("in place", () => {
           {
             coder: new BinaryCoder(),
             old: source,
-            covers: frame.covers,
+            covers: await decoder.covers(block.window),
             map: undefined,
             shape: { tableBits: 12, absoluteBase: 0 },
           },
@@ -161,7 +162,8 @@ describe("in place", () => {
           () => undefined,
         );
         const told = new Uint8Array(old.length);
-        for (const { at, end } of readsOf(frame, block)) told.fill(1, at, end);
+        for (const { at, end } of readsOf(await decoder.covers(block.window), block, frame.oldSegments))
+          told.fill(1, at, end);
         expect(equalBytes(told, touched)).toBe(true);
       }
     }

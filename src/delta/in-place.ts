@@ -104,7 +104,7 @@ class InPlaceRun {
     const { journal, store } = this.#options;
     const state = await journal.load();
     const early = await openForge(this.#target, patch, this.#options);
-    const id = toHex(early.patch.header.patchDigest);
+    const id = toHex(early.patch.header.frameDigest);
     if (state !== undefined && state.patch !== id) {
       throw new OtaError("INPLACE_JOURNAL", {
         what: "another patch was begun on this target and is not finished",
@@ -114,7 +114,7 @@ class InPlaceRun {
         hint: "Run that one again first, or write a full image.",
       });
     }
-    const plan = planInPlace(early.patch);
+    const plan = await planInPlace(early);
     const blockBytes = early.patch.blocks.reduce((m, b) => Math.max(m, this.#widened(b).size), 0);
     const result = { savedBytes: plan.saveFileSize, blockBytes };
     if (state?.done === true) {

@@ -9,12 +9,21 @@ export { createPlainMaker, type DeltaMaker, type DeltaOptions, type ImgdiffOptio
 export { applyImgdiff2, type ImgdiffApplyOptions } from "./imgdiff/apply.ts";
 export { makeImgdiff2, type BsdiffMaker, type ImgdiffMakeOptions } from "./imgdiff/make.ts";
 export { isImgdiff2, readImgdiff2, type ImgdiffChunk } from "./imgdiff/read.ts";
+export { CoverList } from "./cover-list.ts";
 export { applyForge, openForge, type ForgeApplyOptions, type ForgeDecoder } from "./forge/apply.ts";
-export { makeForge, type CoverFinder, type ForgeCover, type ForgeMakeOptions } from "./forge/make.ts";
-export { makeOtaforge, type OtaforgeOptions } from "./forge/maker.ts";
-export { isForgeDelta, readForge, readForgeHeader, type ForgeBlock, type ForgePatch } from "./forge/read.ts";
-export { insideRepackers, REPACKER_NAMES, type Repacker } from "./forge/repack.ts";
-export type { PartFinder } from "./forge/scan.ts";
+export { makeForge, streamParts, type CoverFinder, type ForgeDelta, type ForgeMakeOptions } from "./forge/make.ts";
+export { makeOtaforge, makeOtaforgeDelta, type OtaforgeOptions } from "./forge/maker.ts";
+export {
+  isForgeDelta,
+  readForge,
+  readForgeHeader,
+  type ForgeBlock,
+  type ForgePatch,
+  type ForgeWindow,
+} from "./forge/read.ts";
+export { PACKED_WITH, repackerNames } from "./forge/packed-with.ts";
+export { insideRepackers, type Repacker } from "./forge/repack.ts";
+export type { PackedPart, PartFinder } from "./forge/scan.ts";
 export {
   applyInPlace,
   type InPlaceJournal,

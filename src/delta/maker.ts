@@ -1,7 +1,9 @@
 /** What families take to make patches: a port, because the fast engine needs threads. */
 import type { Cancel, ProgressEvent, RandomReader } from "../core/ports.ts";
-import { makeBsdiff40 } from "./bsdiff40/make.ts";
+import { findCovers, makeBsdiff40 } from "./bsdiff40/make.ts";
 import type { Effort } from "./bsdiff40/plan.ts";
+import type { CoverList } from "./cover-list.ts";
+import type { BlockEncoder } from "./forge/block-encoder.ts";
 import { makeImgdiff2 } from "./imgdiff/make.ts";
 
 export interface DeltaOptions {
@@ -24,6 +26,10 @@ export interface DeltaMaker {
   bsdiff40(old: RandomReader, fresh: RandomReader, options?: DeltaOptions): Promise<Uint8Array>;
   /** @throws OtaError DELTA_TOO_LARGE, CANCELLED, IMGDIFF_STRUCTURE, IMGDIFF_NOT_ZIP, IMGDIFF_BONUS */
   imgdiff2(old: RandomReader, fresh: RandomReader, options?: ImgdiffOptions): Promise<Uint8Array>;
+  /** The covers of two files, as `bsdiff40` uses them: what an `otaforge` delta begins with. @throws OtaError CANCELLED */
+  covers(old: RandomReader, fresh: RandomReader, options?: DeltaOptions): Promise<CoverList>;
+  /** Codes blocks of `otaforge` deltas on threads of its own, where it has any. */
+  readonly blockEncoder?: BlockEncoder;
 }
 
 /** A maker on the caller's own thread, in plain TypeScript: slow, and at home everywhere. */
@@ -31,6 +37,9 @@ export function createPlainMaker(): DeltaMaker {
   return {
     async bsdiff40(old, fresh, options = {}) {
       return makeBsdiff40(await old.read(0, old.size), await fresh.read(0, fresh.size), options);
+    },
+    async covers(old, fresh, options = {}) {
+      return findCovers(await old.read(0, old.size), await fresh.read(0, fresh.size), options);
     },
     async imgdiff2(old, fresh, options = {}) {
       const { zip, bonus, signal, ...rest } = options;

@@ -7,7 +7,7 @@ import { OtaError } from "../../core/errors.ts";
 import type { Effort } from "../../delta/bsdiff40/plan.ts";
 import { openFileReader } from "../../device/file-reader.ts";
 import { newCommand, type Subcommand } from "../command.ts";
-import { DELTA_FORMATS } from "../delta-formats.ts";
+import { DELTA_FORMATS, repackNames } from "../delta-formats.ts";
 import { commonOptions, printReport, wholeNumber, withSharedOptions, type SharedValues } from "../options.ts";
 import { readWhole, writeBeside } from "../write-beside.ts";
 
@@ -16,6 +16,7 @@ interface Values extends SharedValues {
   effort: Effort;
   zip?: boolean;
   bonus?: string;
+  repack?: string;
   jobs?: number;
 }
 
@@ -36,6 +37,11 @@ export const diffCommand: Subcommand = {
       )
       .option("-z, --zip", "imgdiff2: both files are zip archives")
       .option("-b, --bonus <file>", "imgdiff2: data the device appends to the source of chunk 1")
+      .option(
+        "--repack <names>",
+        "otaforge: re-packers the device has, of deflate,zlib,gzip (default: these) and the programs xz,lz4,zstd,gnu-gzip; " +
+          "none opens no container",
+      )
       .option("-j, --jobs <n>", "worker threads (default: one a processor, at most 8)", wholeNumber)
       .action(async (oldName: string, newName: string, patchName: string, values: Values) => {
         const { progress, cancel } = commonOptions(values, io);
@@ -43,6 +49,9 @@ export const diffCommand: Subcommand = {
         if (format === undefined) throw new OtaError("USAGE", "unknown format");
         if (format.name !== "imgdiff2" && (values.zip === true || values.bonus !== undefined)) {
           throw new OtaError("USAGE", { what: "--zip and --bonus belong to --format imgdiff2", found: format.name });
+        }
+        if (format.name !== "otaforge" && values.repack !== undefined) {
+          throw new OtaError("USAGE", { what: "--repack belongs to --format otaforge", found: format.name });
         }
         if (values.jobs === 0) throw new OtaError("USAGE", { what: "at least one worker is needed", where: "--jobs" });
         const startMs = performance.now();
@@ -52,30 +61,33 @@ export const diffCommand: Subcommand = {
         const engine = createDeltaEngine(values.jobs === undefined ? {} : { jobs: values.jobs });
         try {
           const bonus = values.bonus === undefined ? undefined : await readWhole(resolve(io.cwd, values.bonus));
-          const patch = await format.make(engine, old, fresh, {
+          const { parts, details } = await format.make(engine, old, fresh, {
             effort: values.effort,
             zip: values.zip === true,
             signal: cancel,
             progress: (event) => progress.progress(event),
             ...(bonus === undefined ? {} : { bonus }),
+            ...(values.repack === undefined ? {} : { repack: repackNames(values.repack) }),
           });
-          await writeBeside(resolve(io.cwd, patchName), (file) => writeFile(file, patch));
+          const patchSize = parts.reduce((sum, part) => sum + part.length, 0);
+          await writeBeside(resolve(io.cwd, patchName), (file) => writeFile(file, parts));
           progress.done();
           const seconds = (performance.now() - startMs) / 1000;
-          const percent = fresh.size === 0 ? 100 : (100 * patch.length) / fresh.size;
+          const percent = fresh.size === 0 ? 100 : (100 * patchSize) / fresh.size;
           const json = {
             format: format.name,
             effort: values.effort,
             oldSize: old.size,
             newSize: fresh.size,
-            patchSize: patch.length,
-            ratio: fresh.size === 0 ? null : patch.length / fresh.size,
+            patchSize,
+            ratio: fresh.size === 0 ? null : patchSize / fresh.size,
             seconds: Math.round(seconds * 1000) / 1000,
             core: engine.core,
             threads: engine.threads,
+            ...details,
           };
           const text =
-            `${patchName}: ${formatBytes(patch.length)}, ${percent.toFixed(1)} % of ${formatBytes(fresh.size)}, ` +
+            `${patchName}: ${formatBytes(patchSize)}, ${percent.toFixed(1)} % of ${formatBytes(fresh.size)}, ` +
             `${format.name}, ${seconds.toFixed(1)} s`;
           done(printReport({ text, json, exitCode: 0 }, values, io));
         } finally {

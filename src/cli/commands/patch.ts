@@ -7,12 +7,13 @@ import { toHex } from "../../core/bytes.ts";
 import { nodeDigests } from "../../device/digests.ts";
 import { openFileReader, writeAll } from "../../device/file-reader.ts";
 import { newCommand, type Subcommand } from "../command.ts";
-import { DELTA_FORMATS } from "../delta-formats.ts";
+import { DELTA_FORMATS, repackNames } from "../delta-formats.ts";
 import { commonOptions, printReport, withSharedOptions, type SharedValues } from "../options.ts";
 import { readWhole, writeBeside } from "../write-beside.ts";
 
 interface Values extends SharedValues {
   bonus?: string;
+  repack?: string;
 }
 
 export const patchCommand: Subcommand = {
@@ -25,6 +26,7 @@ export const patchCommand: Subcommand = {
       .argument("<new>")
       .argument("<patch>")
       .option("-b, --bonus <file>", "imgdiff2: data appended to the source of chunk 1")
+      .option("--repack <names>", "otaforge: re-packers that may be used, names as for diff (default: all)")
       .action(async (oldName: string, newName: string, patchName: string, values: Values) => {
         const { progress, cancel } = commonOptions(values, io);
         const startMs = performance.now();
@@ -45,6 +47,7 @@ export const patchCommand: Subcommand = {
           const content = format.apply(old, patch, {
             signal: cancel,
             progress: (event) => progress.progress(event),
+            ...(values.repack === undefined ? {} : { repack: repackNames(values.repack) }),
             ...(bonus === undefined ? {} : { bonus }),
           });
           const target = resolve(io.cwd, newName);

@@ -3,6 +3,7 @@ import type { Bzip2Joiner } from "../bzip2/joiner.ts";
 import { PIECE_RAW } from "../core/bzip2-cut.ts";
 import { concatBytes } from "../../core/bytes.ts";
 import { writeBsdiff40Header, writeOffset } from "./header.ts";
+import type { RangeSink } from "./cover-sink.ts";
 import type { RangeResult } from "./steps.ts";
 
 /** A growing stream whose front is cut off piece by piece; its buffer is used again, as copies of megabytes add up. */
@@ -41,7 +42,7 @@ class Stream {
 /** Where a piece belongs: 0 control, 1 differences, 2 extra. */
 export type StreamIndex = 0 | 1 | 2;
 
-export class PatchAssembler {
+export class PatchAssembler implements RangeSink {
   readonly #streams = [new Stream(), new Stream(), new Stream()] as const;
   readonly #newSize: number;
   // The triple being made: it ends when the next cover says where to seek.

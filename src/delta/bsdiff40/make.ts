@@ -6,8 +6,22 @@ import { Bzip2Joiner } from "../bzip2/joiner.ts";
 import { pieceBlocks, pieceInput, pieceSteps } from "../bzip2/writer.ts";
 import { createCore, runSteps, type Core } from "../core.ts";
 import { RANGE_SIZE } from "../core/work.ts";
+import type { CoverList } from "../cover-list.ts";
 import { PatchAssembler } from "./assembler.ts";
-import { arenaLayout, jobLayout, SETTINGS, stepFor, WINDOW_SIZE, writeArena, writeJob, type Effort } from "./plan.ts";
+import { CoverSink, type RangeSink } from "./cover-sink.ts";
+import {
+  arenaLayout,
+  jobLayout,
+  SETTINGS,
+  stepFor,
+  WINDOW_SIZE,
+  writeArena,
+  writeJob,
+  type ArenaLayout,
+  type Effort,
+  type JobLayout,
+  type Settings,
+} from "./plan.ts";
 import { learntPrices, LITERAL_COUNT, PRICE_COUNT, priorPrices } from "./prices.ts";
 import * as steps from "./steps.ts";
 
@@ -20,12 +34,16 @@ export interface MakeOptions {
   readonly createCore?: (size: number) => Core;
 }
 
-/**
- * A BSDIFF40 patch that turns `old` into `fresh`; stock bspatch 4.3 applies it. The bytes depend on the inputs and the
- * effort alone.
- * @throws OtaError DELTA_TOO_LARGE (old beyond 1 GiB: the engine takes those), CANCELLED
- */
-export function makeBsdiff40(old: Uint8Array, fresh: Uint8Array, options: MakeOptions = {}): Uint8Array {
+/** What a search leaves behind: the core it ran on, with the bytes of both files' places free for other use. */
+interface Searched {
+  readonly core: Core;
+  readonly layout: JobLayout;
+  readonly arena: ArenaLayout;
+  readonly settings: Settings;
+}
+
+/** Chooses covers of both files, range by range. @throws OtaError DELTA_TOO_LARGE, CANCELLED */
+function search(old: Uint8Array, fresh: Uint8Array, sink: RangeSink, options: MakeOptions): Searched {
   if (old.length > WINDOW_SIZE) {
     throw new OtaError("DELTA_TOO_LARGE", {
       what: "the old file is too large for a single window",
@@ -53,7 +71,6 @@ export function makeBsdiff40(old: Uint8Array, fresh: Uint8Array, options: MakeOp
     ranges.push({ newAt: at, size: Math.min(RANGE_SIZE, fresh.length - at), expected: at });
   }
   const kept: steps.Candidates[] = [];
-  const assembler = new PatchAssembler(fresh.length);
   steps.writePrices(memory, layout, priorPrices(settings.prior, settings.scale));
   for (let pass = 1; pass <= settings.passes; pass++) {
     const last = pass === settings.passes;
@@ -64,7 +81,7 @@ export function makeBsdiff40(old: Uint8Array, fresh: Uint8Array, options: MakeOp
       else steps.restoreCandidates(memory, arena, kept[index] as steps.Candidates);
       if (pass === 1 && !last) kept.push(steps.saveCandidates(memory, arena));
       runSteps(core, steps.searchSteps(layout, arena, !last));
-      if (last) assembler.addRange(range.newAt, range.size, 0, steps.viewResult(memory, arena));
+      if (last) sink.addRange(range.newAt, range.size, 0, steps.viewResult(memory, arena));
       options.progress?.({ phase: `search ${pass}`, doneBytes: range.newAt + range.size, totalBytes: fresh.length });
     });
     if (last) break;
@@ -72,6 +89,18 @@ export function makeBsdiff40(old: Uint8Array, fresh: Uint8Array, options: MakeOp
     steps.takeCounts(memory, arena, sum);
     steps.writePrices(memory, layout, learntPrices(sum, settings.prior));
   }
+  return { core, layout, arena, settings };
+}
+
+/**
+ * A BSDIFF40 patch that turns `old` into `fresh`; stock bspatch 4.3 applies it. The bytes depend on the inputs and the
+ * effort alone.
+ * @throws OtaError DELTA_TOO_LARGE (old beyond 1 GiB: the engine takes those), CANCELLED
+ */
+export function makeBsdiff40(old: Uint8Array, fresh: Uint8Array, options: MakeOptions = {}): Uint8Array {
+  const assembler = new PatchAssembler(fresh.length);
+  const { core, layout, arena, settings } = search(old, fresh, assembler, options);
+  const memory = core.buffer;
   assembler.endRanges();
 
   const joiners = [new Bzip2Joiner(), new Bzip2Joiner(), new Bzip2Joiner()] as const;
@@ -90,4 +119,14 @@ export function makeBsdiff40(old: Uint8Array, fresh: Uint8Array, options: MakeOp
     for (const block of pieceBlocks(memory, arena.piece, count)) joiners[stream].add(block);
   }
   return assembler.compose(joiners);
+}
+
+/**
+ * The covers alone, as the patch of {@link makeBsdiff40} has them: in order of new, which they need not cover.
+ * @throws OtaError DELTA_TOO_LARGE, CANCELLED
+ */
+export function findCovers(old: Uint8Array, fresh: Uint8Array, options: MakeOptions = {}): CoverList {
+  const sink = new CoverSink();
+  search(old, fresh, sink, options);
+  return sink.covers;
 }

@@ -11,7 +11,9 @@ import { Bzip2Joiner, type Bzip2Block } from "../bzip2/joiner.ts";
 import { pieceBlocks, pieceInput, pieceSteps } from "../bzip2/writer.ts";
 import type { Core } from "../core.ts";
 import { RANGE_SIZE } from "../core/work.ts";
+import type { CoverList } from "../cover-list.ts";
 import { PatchAssembler, type StreamIndex } from "./assembler.ts";
+import { CoverSink, type RangeSink } from "./cover-sink.ts";
 import { LanePool, runOnLane, type Lane, type Machine } from "./lanes.ts";
 import {
   arenaLayout,
@@ -78,14 +80,21 @@ class Schedule {
   readonly #settings: Settings;
   readonly #lanes: readonly ArenaLane[];
   readonly #pool: LanePool<ArenaLane>;
-  readonly #assembler: PatchAssembler;
+  /** Makes the patch; absent when only covers are wanted. */
+  readonly #assembler: PatchAssembler | undefined;
+  readonly #sink: RangeSink;
   readonly #pieces: { stream: StreamIndex; length: number; blocks: Promise<Bzip2Block[]> }[] = [];
   readonly #old: RandomReader;
   readonly #fresh: RandomReader;
   readonly #options: ScheduleOptions;
   #searched = 0;
 
-  constructor(machine: Machine, old: RandomReader, fresh: RandomReader, options: ScheduleOptions) {
+  constructor(
+    machine: Machine,
+    [old, fresh]: readonly [RandomReader, RandomReader],
+    sink: RangeSink,
+    options: ScheduleOptions,
+  ) {
     this.#settings = SETTINGS[options.effort ?? "default"];
     const layout = jobLayout(Math.min(old.size, options.windowSize ?? WINDOW_SIZE), this.#settings);
     let end = layout.firstArena;
@@ -98,7 +107,8 @@ class Schedule {
     this.#memory = this.#core.buffer;
     this.#layout = layout;
     this.#pool = new LanePool(this.#lanes);
-    this.#assembler = new PatchAssembler(fresh.size);
+    this.#assembler = sink instanceof PatchAssembler ? sink : undefined;
+    this.#sink = sink;
     this.#old = old;
     this.#fresh = fresh;
     this.#options = options;
@@ -144,15 +154,17 @@ class Schedule {
 
   /** Complete pieces of the streams go to the next idle lanes, in front of ranges. */
   async #compress(all: boolean): Promise<void> {
+    const assembler = this.#assembler;
+    if (assembler === undefined) return;
     const { cutting } = this.#settings;
     const scan = new Uint8Array(this.#memory, this.#layout.scan);
     for (;;) {
-      const piece = this.#assembler.ready(all);
+      const piece = assembler.ready(all);
       if (piece === undefined) return;
       const { stream, front } = piece;
       scan.set(front);
       const length = this.#core.pieceLength(this.#layout.scan, front.length, cutting.leaf, cutting.leaves);
-      this.#assembler.drop(stream, length);
+      assembler.drop(stream, length);
       // The piece stays in the scratch until a lane takes it.
       const started = await this.#pool.start(true, async ({ lane, arena }) => {
         new Uint8Array(this.#memory, pieceInput(arena.piece), length).set(scan.subarray(0, length));
@@ -169,7 +181,7 @@ class Schedule {
     let turn = 0;
     const add = (result: steps.RangeResult) => {
       const range = window.ranges[turn++] as steps.Range;
-      this.#assembler.addRange(range.newAt, range.size, window.at, result);
+      this.#sink.addRange(range.newAt, range.size, window.at, result);
     };
     return (index, result) => {
       if (index !== turn) {
@@ -226,12 +238,17 @@ class Schedule {
     }
   }
 
-  async run(): Promise<Uint8Array> {
+  /** Searches all of new; ranges go to the sink. */
+  async search(): Promise<void> {
     const windowSize = this.#options.windowSize ?? WINDOW_SIZE;
     for (const window of windowsFor(this.#old.size, this.#fresh.size, windowSize)) {
       await this.#search(window, await this.#index(window));
     }
-    this.#assembler.endRanges();
+  }
+
+  /** Ends the patch after the search. */
+  async finish(assembler: PatchAssembler): Promise<Uint8Array> {
+    assembler.endRanges();
     await this.#compress(true);
     const joiners = [new Bzip2Joiner(), new Bzip2Joiner(), new Bzip2Joiner()] as const;
     let done = 0;
@@ -242,7 +259,7 @@ class Schedule {
       this.#progress("compress", done, total);
       checkCancel(this.#options.signal);
     }
-    return this.#assembler.compose(joiners);
+    return assembler.compose(joiners);
   }
 }
 
@@ -256,5 +273,23 @@ export async function scheduleBsdiff40(
   fresh: RandomReader,
   options: ScheduleOptions = {},
 ): Promise<Uint8Array> {
-  return new Schedule(machine, old, fresh, options).run();
+  const assembler = new PatchAssembler(fresh.size);
+  const schedule = new Schedule(machine, [old, fresh], assembler, options);
+  await schedule.search();
+  return schedule.finish(assembler);
+}
+
+/**
+ * The covers alone, as the patch of {@link scheduleBsdiff40} has them, in order of new.
+ * @throws OtaError CANCELLED, and what the readers throw
+ */
+export async function scheduleCovers(
+  machine: Machine,
+  old: RandomReader,
+  fresh: RandomReader,
+  options: ScheduleOptions = {},
+): Promise<CoverList> {
+  const sink = new CoverSink();
+  await new Schedule(machine, [old, fresh], sink, options).search();
+  return sink.covers;
 }

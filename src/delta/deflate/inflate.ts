@@ -81,6 +81,31 @@ export function inflateRawPrefix(bytes: Uint8Array, maxBytes: number): Inflated 
 }
 
 /**
+ * The raw deflate stream whose bytes `next` gives piece by piece; it is asked with the number of bytes given so far, and gives
+ * nothing more by an empty piece.
+ * @returns without `data` when there is none, it is cut short, or it gives more than `maxBytes`; `size` is what came out until then
+ */
+export async function inflateRawFrom(
+  next: (done: number) => Promise<Uint8Array>,
+  maxBytes: number,
+): Promise<{ readonly data?: Uint8Array; readonly size: number; readonly used: number }> {
+  const inflater = new RawInflater(maxBytes);
+  let done = 0;
+  try {
+    while (!inflater.ended) {
+      const piece = await next(done);
+      const used = piece.length === 0 ? undefined : inflater.push(piece);
+      if (used === undefined) return { size: inflater.size, used: done };
+      done += used;
+    }
+  } catch (e) {
+    if (!(e instanceof Overflow)) throw e;
+    return { size: inflater.size, used: done };
+  }
+  return { data: inflater.output(), size: inflater.size, used: done };
+}
+
+/**
  * Inflates a raw deflate stream that must fill `input` and give exactly `size` bytes.
  * @param where named in errors
  * @throws OtaError CODEC_DAMAGED, CODEC_BOMB

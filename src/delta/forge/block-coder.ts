@@ -1,7 +1,7 @@
 /** Walks a block of new's view, cover by cover, through the model; the same walk encodes and decodes. */
 import type { BinaryCoder } from "./arithmetic.ts";
 import { BlockModel, MARGIN } from "./block-model.ts";
-import type { CoverList } from "./covers.ts";
+import type { CoverList } from "../cover-list.ts";
 import { References, type ShiftMap } from "./references.ts";
 
 /** Bytes coded at a time: what the caller gives or gets, and what of old is held. */
@@ -33,7 +33,7 @@ export interface BlockWalk {
 export async function codeBlock(
   walk: BlockWalk,
   [start, end]: readonly [number, number],
-  piece: (at: number, size: number) => Uint8Array,
+  piece: (at: number, size: number) => Uint8Array | Promise<Uint8Array>,
   done: (bytes: Uint8Array) => void | Promise<void>,
 ): Promise<void> {
   const { coder, old, covers, map, shape } = walk;
@@ -56,7 +56,7 @@ export async function codeBlock(
       const size = Math.min(PIECE, to - at);
       await old.copy(behind, 0, oldEnd, size);
       await old.copy(ahead, 0, oldNext - (to - at), size);
-      const bytes = piece(at, size);
+      const bytes = await piece(at, size);
       model.codeLiterals(bytes, [0, size], behind, ahead);
       at += size;
       oldEnd += size;
@@ -72,7 +72,7 @@ export async function codeBlock(
     while (at < stop) {
       const size = Math.min(PIECE, stop - at);
       await old.copy(lined, 0, at - shift - MARGIN, size + 2 * MARGIN);
-      const bytes = piece(at, size);
+      const bytes = await piece(at, size);
       model.codeCover(bytes, [0, size], lined, [at - shift, shift]);
       at += size;
       await done(bytes);

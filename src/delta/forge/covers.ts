@@ -1,54 +1,12 @@
-/** Covers: which stretches of new's view line up with which stretches of old's, and how the list is stored. */
+/** How the covers of a window are stored, and the map of old that follows from them. */
 import { OtaError } from "../../core/errors.ts";
+import { CoverList } from "../cover-list.ts";
 import { BinaryCoder } from "./arithmetic.ts";
 import { NumberModel } from "./numbers.ts";
 import { ShiftMap } from "./references.ts";
 
-/** Covers in order of new, not overlapping there: `at(i)` is new position, old position, size. */
-export class CoverList {
-  #values = new Float64Array(3 * 64);
-  count = 0;
-
-  add(newAt: number, oldAt: number, size: number): void {
-    if (3 * (this.count + 1) > this.#values.length) {
-      const grown = new Float64Array(2 * this.#values.length);
-      grown.set(this.#values);
-      this.#values = grown;
-    }
-    this.#values.set([newAt, oldAt, size], 3 * this.count++);
-  }
-
-  newAt(i: number): number {
-    return this.#values[3 * i] as number;
-  }
-
-  oldAt(i: number): number {
-    return this.#values[3 * i + 1] as number;
-  }
-
-  size(i: number): number {
-    return this.#values[3 * i + 2] as number;
-  }
-
-  newEnd(i: number): number {
-    return this.newAt(i) + this.size(i);
-  }
-
-  /** Index of the first cover that ends behind `at`. */
-  firstEndingBehind(at: number): number {
-    let low = 0;
-    let high = this.count;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if (this.newEnd(middle) > at) high = middle;
-      else low = middle + 1;
-    }
-    return low;
-  }
-}
-
-/** More covers than a patch of gigabytes has; a list of this length takes 100 MiB. */
-export const MAX_COVERS = 4 * 1024 * 1024;
+/** More covers than a window of new has; a list of this length takes 24 MiB. */
+export const MAX_COVERS = 1024 * 1024;
 
 /** Shifts remembered. */
 const RECENT = 16;
@@ -85,10 +43,11 @@ class CoverCoder {
   }
 }
 
-export function encodeCovers(covers: CoverList): Uint8Array {
+/** Stores the covers of a window that begins at `windowAt` of new's view. */
+export function encodeCovers(covers: CoverList, windowAt: number): Uint8Array {
   const coder = new BinaryCoder();
   const numbers = new CoverCoder(coder);
-  let end = 0;
+  let end = windowAt;
   for (let i = 0; i < covers.count; i++) {
     numbers.code(covers.newAt(i) - end, covers.size(i), covers.newAt(i) - covers.oldAt(i));
     end = covers.newEnd(i);
@@ -96,21 +55,31 @@ export function encodeCovers(covers: CoverList): Uint8Array {
   return coder.finish();
 }
 
+/** Where a window lies in new's view, how many covers it has, and how large old's view is. */
+export interface CoverBounds {
+  readonly viewAt: number;
+  readonly viewSize: number;
+  readonly coverCount: number;
+  readonly oldViewSize: number;
+}
+
 /**
- * The stored covers, each checked to lie inside both views.
+ * The stored covers of a window, each checked to lie inside the window and old's view.
  * @throws OtaError FORGE_DAMAGED
  */
-export function decodeCovers(stored: Uint8Array, count: number, oldViewSize: number, newViewSize: number): CoverList {
+export function decodeCovers(stored: Uint8Array, bounds: CoverBounds): CoverList {
   const coder = new BinaryCoder(stored);
   const numbers = new CoverCoder(coder);
   const covers = new CoverList();
-  let end = 0;
-  for (let i = 0; i < count; i++) {
+  const windowEnd = bounds.viewAt + bounds.viewSize;
+  let end = bounds.viewAt;
+  for (let i = 0; i < bounds.coverCount; i++) {
     const { gap, size, shift } = numbers.code(0, 0, 0);
     const newAt = end + gap;
     const oldAt = newAt - shift;
-    if (!(!coder.exhausted && size > 0 && newAt + size <= newViewSize && oldAt >= 0 && oldAt + size <= oldViewSize)) {
-      throw new OtaError("FORGE_DAMAGED", { what: "a cover lies outside old or new", where: `cover ${i}` });
+    const inside = size > 0 && newAt + size <= windowEnd && oldAt >= 0 && oldAt + size <= bounds.oldViewSize;
+    if (coder.exhausted || !inside) {
+      throw new OtaError("FORGE_DAMAGED", { what: "a cover lies outside old or its window", where: `cover ${i}` });
     }
     covers.add(newAt, oldAt, size);
     end = newAt + size;
@@ -118,13 +87,30 @@ export function decodeCovers(stored: Uint8Array, count: number, oldViewSize: num
   return covers;
 }
 
-/** Views up to here have a shift map; positions in it are 32-bit numbers. */
-const MAX_MAPPED = 2 ** 31 - 2 ** 20;
+/** The stretch of old's view whose references a window follows. */
+export interface MappedRange {
+  readonly mapAt: number;
+  readonly mapSize: number;
+}
 
-/** Where the covers put each part of old's view; undefined for views of 2 GiB and more. */
-export function shiftMapOf(covers: CoverList, oldViewSize: number, newViewSize: number): ShiftMap | undefined {
-  if (oldViewSize > MAX_MAPPED || newViewSize > MAX_MAPPED) return undefined;
-  const map = new ShiftMap(oldViewSize);
+/** Largest mapped stretch: positions in it are 32-bit numbers. */
+export const MAX_MAPPED = 1024 * 1024 * 1024;
+
+/** The stretch a window should map: all of old where that is small enough, else around what most of its covers read. */
+export function mappedRangeFor(covers: CoverList, oldViewSize: number): MappedRange {
+  if (oldViewSize <= MAX_MAPPED) return { mapAt: 0, mapSize: oldViewSize };
+  const order = Array.from({ length: covers.count }, (_, i) => i).sort((a, b) => covers.oldAt(a) - covers.oldAt(b));
+  const total = order.reduce((sum, i) => sum + covers.size(i), 0);
+  let seen = 0;
+  const middle = order.find((i) => (seen += covers.size(i)) * 2 >= total);
+  const wanted = (middle === undefined ? 0 : covers.oldAt(middle)) - MAX_MAPPED / 2;
+  return { mapAt: Math.max(0, Math.min(oldViewSize - MAX_MAPPED, wanted)), mapSize: MAX_MAPPED };
+}
+
+/** Where the covers of a window put each part of the mapped stretch; undefined when references are not followed. */
+export function shiftMapOf(covers: CoverList, range: MappedRange, grainBits: number): ShiftMap | undefined {
+  if (grainBits === 0) return undefined;
+  const map = new ShiftMap(range, grainBits);
   // Longer covers overwrite shorter ones; equal ones keep their order, so both sides build the same map.
   const order = Uint32Array.from({ length: covers.count }, (_, i) => i);
   order.sort((a, b) => covers.size(a) - covers.size(b) || a - b);

@@ -3,16 +3,31 @@ import { deflate, gzip } from "pako";
 import { describe, expect, it } from "vitest";
 import { concatBytes } from "../../core/bytes.ts";
 import { isOtaError } from "../../core/errors.ts";
+import type { ByteStream } from "../../core/ports.ts";
 import { memoryReader } from "../../core/streams.ts";
 import { encodeText } from "../../core/text.ts";
 import { nodeDigests as digests } from "../../device/digests.ts";
-import { applyForge, createPlainMaker, makeForge, makeOtaforge, readForge, type ForgeApplyOptions } from "../index.ts";
+import {
+  applyForge,
+  CoverList,
+  createPlainMaker,
+  makeForge,
+  makeOtaforge,
+  readForge,
+  type ForgeApplyOptions,
+  type ForgeMakeOptions,
+} from "../index.ts";
 import { FORGE_HEADER } from "./layout.ts";
+import { frameSizeOf, parseForgeHeader } from "./read.ts";
 
 const maker = createPlainMaker();
 
 const make = (old: Uint8Array, fresh: Uint8Array, options: { blockSize?: number } = {}) =>
   makeOtaforge(maker, memoryReader(old), memoryReader(fresh), { digests, effort: "fast", ...options });
+
+/** A delta of given covers. */
+const bytesOf = async (old: Uint8Array, fresh: Uint8Array, options: Omit<ForgeMakeOptions, "digests">) =>
+  concatBytes(...(await makeForge(memoryReader(old), memoryReader(fresh), { digests, ...options })).parts);
 
 async function gather(
   old: Uint8Array,
@@ -41,14 +56,25 @@ async function outcome(old: Uint8Array, patch: Uint8Array): Promise<Uint8Array |
   }
 }
 
-/** A patch whose digest is right again after a change: what an attacker would send. */
+/** A patch whose digests are right again after a change: what an attacker would send. */
 function resealed(patch: Uint8Array): Uint8Array {
   const out = patch.slice();
-  const at = FORGE_HEADER.fields.patchDigest.offset;
-  out.fill(0, at, at + 32);
-  const digest = digests.create("sha256");
-  digest.update(out);
-  out.set(digest.digest(), at);
+  const sha256 = (bytes: Uint8Array): Uint8Array => {
+    const digest = digests.create("sha256");
+    digest.update(bytes);
+    return digest.digest();
+  };
+  const { frameDigest, bodyDigest } = FORGE_HEADER.fields;
+  let frameSize = out.length;
+  try {
+    frameSize = Math.min(out.length, frameSizeOf(parseForgeHeader(out)));
+  } catch (e) {
+    // A header nobody accepts needs no digest.
+    if (!isOtaError(e)) throw e;
+  }
+  out.set(sha256(out.subarray(frameSize)), bodyDigest.offset);
+  out.fill(0, frameDigest.offset, frameDigest.offset + 32);
+  out.set(sha256(out.subarray(0, frameSize)), frameDigest.offset);
   return out;
 }
 
@@ -120,8 +146,9 @@ describe("round trips", () => {
   it("ignores covers that reach outside old, as bsdiff's may", async () => {
     const old = program(20, 3);
     const fresh = concatBytes(new Uint8Array(10), old, new Uint8Array(20));
-    const covers = () => [{ newAt: 0, oldAt: -10, length: fresh.length }];
-    const patch = await makeForge(old, fresh, { digests, covers });
+    const covers = new CoverList();
+    covers.add(0, -10, fresh.length);
+    const patch = await bytesOf(old, fresh, { covers: () => covers });
     expect(await gather(old, patch)).toEqual(fresh);
   });
 
@@ -134,6 +161,61 @@ describe("round trips", () => {
     for (const [i, block] of blocks.entries()) {
       expect(await gather(old, patch, { fromBlock: i })).toEqual(fresh.subarray(block.fileAt));
     }
+  });
+});
+
+describe("arriving patches", () => {
+  const old = program(200, 5);
+  const fresh = edited(edited(old, 3000, encodeText("new text"), 17), 9000, gzip(program(40, 1)), 5);
+  const base = concatBytes(old, gzip(program(38, 1)));
+
+  async function* inPieces(bytes: Uint8Array, size: number): ByteStream {
+    for (let at = 0; at < bytes.length; at += size) yield bytes.slice(at, at + size);
+  }
+
+  /** What comes out of an arriving patch until it ends or fails. */
+  async function arrive(stream: ByteStream, fromBlock = 0): Promise<{ bytes: Uint8Array; code?: string }> {
+    const parts: Uint8Array[] = [];
+    try {
+      for await (const part of applyForge(memoryReader(base), stream, { digests, fromBlock })) parts.push(part);
+    } catch (e) {
+      if (!isOtaError(e)) throw e;
+      return { bytes: concatBytes(...parts), code: e.code };
+    }
+    return { bytes: concatBytes(...parts) };
+  }
+
+  it("are applied as they come, in chunks of any size", async () => {
+    const patch = await make(base, fresh, { blockSize: 4096 });
+    for (const size of [1, 7, 1000, patch.length]) {
+      expect(await arrive(inPieces(patch, size))).toEqual({ bytes: fresh });
+    }
+  });
+
+  it("are continued at the block where the last try ended, wherever the stream was cut", async () => {
+    const patch = await make(base, fresh, { blockSize: 4096 });
+    const { blocks } = await readForge(memoryReader(patch), digests);
+    for (let cut = 0; cut < patch.length; cut += 97) {
+      const first = await arrive(inPieces(patch.subarray(0, cut), 300));
+      expect(first.code).toBe("FORGE_DAMAGED");
+      expect(fresh.subarray(0, first.bytes.length)).toEqual(first.bytes);
+      const done = blocks.filter((b) => b.fileAt + b.fileSize <= first.bytes.length).length;
+      expect((blocks[done] as (typeof blocks)[number]).fileAt).toBe(first.bytes.length);
+      const rest = await arrive(inPieces(patch, 300), done);
+      expect(concatBytes(first.bytes, rest.bytes)).toEqual(fresh);
+    }
+  });
+
+  it("never give a wrong byte: a changed patch stops at a typed error behind right bytes", async () => {
+    const patch = await make(base, fresh, { blockSize: 4096 });
+    for (let at = 0; at < patch.length; at += 41) {
+      const changed = patch.slice();
+      changed[at] = (changed[at] as number) ^ 16;
+      const { bytes, code } = await arrive(inPieces(changed, 500));
+      expect(code).toMatch(/^FORGE_/);
+      expect(fresh.subarray(0, bytes.length)).toEqual(bytes);
+    }
+    expect((await arrive(inPieces(concatBytes(patch, Uint8Array.of(0)), 500))).code).toBe("FORGE_DAMAGED");
   });
 });
 
@@ -162,7 +244,7 @@ describe("opened containers", () => {
         expect(await gather(a, patch)).toEqual(b);
         const { needs } = await readForge(memoryReader(patch), digests);
         expect(needs).toEqual([name === "gzip" ? 3 : 2]);
-        const closed = await makeForge(a, b, { digests, repackers: [], covers: () => [] });
+        const closed = await bytesOf(a, b, { repackers: [], covers: () => new CoverList() });
         expect(patch.length).toBeLessThan(closed.length / 3);
       });
     }
@@ -248,8 +330,10 @@ describe("hostile patches", () => {
   it("stops when the caller says so", async () => {
     const patch = await make(old, fresh);
     await expect(gather(old, patch, { signal: { aborted: true } })).rejects.toMatchObject({ code: "CANCELLED" });
-    await expect(makeForge(old, fresh, { digests, covers: () => [], signal: { aborted: true } })).rejects.toMatchObject(
-      { code: "CANCELLED" },
-    );
+    await expect(
+      bytesOf(old, fresh, { covers: () => new CoverList(), signal: { aborted: true } }),
+    ).rejects.toMatchObject({
+      code: "CANCELLED",
+    });
   });
 });

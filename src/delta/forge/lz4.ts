@@ -1,6 +1,7 @@
-/** LZ4 legacy frames (`lz4 -l`, what kernels use): where one ends, and its content. Packing needs the `lz4` program. */
+/** LZ4 blocks (squashfs) and legacy frames of them (`lz4 -l`, kernels): where a frame ends, and its content. */
 import { concatBytes, readU16, readU32 } from "../../core/bytes.ts";
 import { OtaError } from "../../core/errors.ts";
+import type { ScanSource } from "./scan.ts";
 
 export const LZ4_LEGACY_MAGIC = 0x184c2102;
 /** Content of a block, bytes; the last is shorter. */
@@ -45,6 +46,18 @@ export function unpackLz4Block(packed: Uint8Array, maxBytes: number): Uint8Array
     to += length;
   }
   return out.subarray(0, to);
+}
+
+/** Bytes from `at` among which a legacy frame that begins there ends, at most; 0 when none begins. */
+export async function lz4LegacyReach(source: ScanSource, at: number): Promise<number> {
+  const magic = await source.bytes(at, 4);
+  if (magic.length < 4 || readU32(magic, 0) !== LZ4_LEGACY_MAGIC) return 0;
+  for (let end = at + 4; ;) {
+    const head = await source.bytes(end, 4);
+    const size = head.length < 4 ? 0 : readU32(head, 0);
+    if (size === 0 || size > MAX_PACKED || end + 4 + size > source.size) return end === at + 4 ? 0 : end - at;
+    end += 4 + size;
+  }
 }
 
 /** The legacy frame at `at`: its size and content; undefined when there is none. Ends before what cannot be a block. */

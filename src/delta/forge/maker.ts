@@ -1,18 +1,20 @@
-/** `otaforge` deltas by way of a {@link DeltaMaker}: its BSDIFF40 engine finds the covers, with whatever threads it has. */
+/** `otaforge` deltas by way of a {@link DeltaMaker}: its engine finds the covers, with whatever threads it has. */
+import { concatBytes } from "../../core/bytes.ts";
 import type { Cancel, Digests, ProgressEvent, RandomReader } from "../../core/ports.ts";
-import { memoryReader } from "../../core/streams.ts";
 import type { DeltaMaker, DeltaOptions } from "../maker.ts";
-import { coversOfBsdiff40 } from "./bsdiff-covers.ts";
-import { makeForge } from "./make.ts";
+import { makeForge, type ForgeDelta } from "./make.ts";
 import type { Repacker } from "./repack.ts";
 import type { PartFinder } from "./scan.ts";
 
 export interface OtaforgeOptions {
   readonly digests: Digests;
-  /** Default: those inside the toolkit; empty: nothing is opened. */
+  /** Re-packers the device has; default: those inside the toolkit; empty: no container is opened. */
   readonly repackers?: readonly Repacker[];
+  /** Finders of parts of re-packers beyond the toolkit. */
   readonly finders?: readonly PartFinder[];
+  /** Time against size. Default `default`. */
   readonly effort?: DeltaOptions["effort"];
+  /** Bytes of new in one block, which is what a device holds and what an interrupted apply repeats. Default 8 MiB. */
   readonly blockSize?: number;
   readonly signal?: Cancel;
   readonly progress?: (event: ProgressEvent) => void;
@@ -22,22 +24,33 @@ export interface OtaforgeOptions {
 const TABLE_BITS = Object.freeze({ fast: 16, default: 18, max: 20 });
 
 /**
- * An `otaforge` delta from old to new; the same bytes for the same inputs and options.
- * @throws OtaError DELTA_TOO_LARGE, CANCELLED
+ * An `otaforge` delta from old to new, in parts: for files of any size. The same bytes for the same inputs and options, whatever
+ * the number of threads.
+ * @throws OtaError CANCELLED
  */
+export async function makeOtaforgeDelta(
+  maker: DeltaMaker,
+  old: RandomReader,
+  fresh: RandomReader,
+  options: OtaforgeOptions,
+): Promise<ForgeDelta> {
+  const { effort = "default", signal, progress, ...rest } = options;
+  const shared = { ...(signal === undefined ? {} : { signal }), ...(progress === undefined ? {} : { progress }) };
+  return makeForge(old, fresh, {
+    ...rest,
+    ...shared,
+    tableBits: TABLE_BITS[effort],
+    covers: (from, to) => maker.covers(from, to, { effort, ...shared }),
+    ...(maker.blockEncoder === undefined ? {} : { encoder: maker.blockEncoder }),
+  });
+}
+
+/** {@link makeOtaforgeDelta} as one array. @throws OtaError CANCELLED */
 export async function makeOtaforge(
-  maker: Pick<DeltaMaker, "bsdiff40">,
+  maker: DeltaMaker,
   old: RandomReader,
   fresh: RandomReader,
   options: OtaforgeOptions,
 ): Promise<Uint8Array> {
-  const { effort = "default", signal, ...rest } = options;
-  const cancel = signal === undefined ? {} : { signal };
-  return makeForge(await old.read(0, old.size), await fresh.read(0, fresh.size), {
-    ...rest,
-    ...cancel,
-    tableBits: TABLE_BITS[effort],
-    covers: async (oldBytes, newBytes) =>
-      coversOfBsdiff40(await maker.bsdiff40(memoryReader(oldBytes), memoryReader(newBytes), { effort, ...cancel })),
-  });
+  return concatBytes(...(await makeOtaforgeDelta(maker, old, fresh, options)).parts);
 }

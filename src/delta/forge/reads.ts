@@ -1,36 +1,40 @@
-/** What a block reads of old: the same walk as `block-coder.ts`, without bytes. In-place installs must keep exactly this. */
+/** What a block reads of old: the same walk as `block-coder.ts`, without bytes. */
+import type { CoverList } from "../cover-list.ts";
 import { unionOf, type ByteRange } from "../ranges.ts";
 import { MARGIN } from "./block-model.ts";
-import type { ForgeBlock, ForgePatch } from "./read.ts";
 import type { SegmentList } from "./segments.ts";
 
 /** Ranges of the old file behind a range of its view; packed parts count whole. */
 function fileRanges(segments: SegmentList, from: number, to: number): ByteRange[] {
   const out: ByteRange[] = [];
-  const start = Math.max(0, from);
-  const end = Math.min(segments.viewSize, to);
-  if (end <= start) return out;
-  for (let i = segments.find(start); i < segments.items.length; i++) {
+  for (let i = segments.find(from); i < segments.items.length; i++) {
     const s = segments.items[i];
-    if (s === undefined || s.viewAt >= end) break;
+    if (s === undefined || s.viewAt >= to) break;
     if (s.repacker !== 0) out.push({ at: s.fileAt, end: s.fileAt + s.fileSize });
     else {
-      const a = Math.max(start, s.viewAt) - s.viewAt;
-      const b = Math.min(end, s.viewAt + s.viewSize) - s.viewAt;
+      const a = Math.max(from, s.viewAt) - s.viewAt;
+      const b = Math.min(to, s.viewAt + s.viewSize) - s.viewAt;
       out.push({ at: s.fileAt + a, end: s.fileAt + b });
     }
   }
   return out;
 }
 
-/** Ranges of the old file that decoding a block reads. */
-export function readsOf(patch: ForgePatch, block: ForgeBlock): ByteRange[] {
-  const { covers, oldSegments } = patch;
+/** Where a block lies in new's view. */
+interface ViewRange {
+  readonly viewAt: number;
+  readonly viewSize: number;
+}
+
+/** Ranges of old's view that coding a block reads. */
+export function viewReadsOf(covers: CoverList, block: ViewRange, oldViewSize: number): ByteRange[] {
   const start = block.viewAt;
   const end = start + block.viewSize;
   const ranges: ByteRange[] = [];
   const view = (from: number, size: number): void => {
-    if (size > 0) ranges.push(...fileRanges(oldSegments, from, from + size));
+    const at = Math.max(0, from);
+    const to = Math.min(oldViewSize, from + size);
+    if (to > at) ranges.push({ at, end: to });
   };
   let at = start;
   let index = covers.firstEndingBehind(start);
@@ -54,4 +58,10 @@ export function readsOf(patch: ForgePatch, block: ForgeBlock): ByteRange[] {
   const next = index < covers.count ? covers.oldAt(index) - (covers.newAt(index) - end) : oldEnd + (end - at);
   if (end > at) literals(end, next);
   return unionOf(ranges);
+}
+
+/** Ranges of the old file that decoding a block reads; in-place installs must keep exactly these. */
+export function readsOf(covers: CoverList, block: ViewRange, oldSegments: SegmentList): ByteRange[] {
+  const ranges = viewReadsOf(covers, block, oldSegments.viewSize);
+  return unionOf(ranges.flatMap(({ at, end }) => fileRanges(oldSegments, at, end)));
 }

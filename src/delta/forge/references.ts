@@ -14,34 +14,45 @@ const RELATIVE = 1;
 /** Address in the file. */
 const ABSOLUTE = 2;
 
-/** Bytes of old that share an entry of the shift map: 2^5. */
-const GRAIN_BITS = 5;
+/** A grain nothing is known of. No cover of a window has this shift: views end below 2^53 and shifts are kept modulo 2^32. */
+const UNKNOWN = -0x80000000;
 
-/** Where each part of old went: new minus old, by grain. */
+/** Where each part of a stretch of old went: new minus old, modulo 2^32, by grain of 2^grainBits bytes. */
 export class ShiftMap {
   readonly #shifts: Int32Array;
-  readonly #known: Uint8Array;
-  readonly oldSize: number;
+  readonly #grainBits: number;
+  readonly at: number;
+  readonly size: number;
 
-  constructor(oldSize: number) {
-    this.oldSize = oldSize;
-    const grains = Math.ceil(oldSize / (1 << GRAIN_BITS)) + 1;
-    this.#shifts = new Int32Array(grains);
-    this.#known = new Uint8Array(grains);
+  /** @param shifts the table of a map made elsewhere, to share it between threads */
+  constructor(range: { readonly mapAt: number; readonly mapSize: number }, grainBits: number, shifts?: Int32Array) {
+    this.at = range.mapAt;
+    this.size = range.mapSize;
+    this.#grainBits = grainBits;
+    this.#shifts = shifts ?? new Int32Array(Math.ceil(range.mapSize / 2 ** grainBits) + 1).fill(UNKNOWN);
+  }
+
+  get shifts(): Int32Array {
+    return this.#shifts;
   }
 
   /** A cover: `size` bytes at `oldAt` went to `newAt`. Longer covers must come later to win. */
   add(oldAt: number, newAt: number, size: number): void {
-    const from = Math.floor(oldAt / (1 << GRAIN_BITS));
-    const to = Math.floor((oldAt + size - 1) / (1 << GRAIN_BITS));
-    this.#shifts.fill(newAt - oldAt, from, to + 1);
-    this.#known.fill(1, from, to + 1);
+    const start = Math.max(0, oldAt - this.at);
+    const end = Math.min(this.size, oldAt - this.at + size);
+    if (end <= start) return;
+    const shift = (newAt - oldAt) & -1;
+    this.#shifts.fill(
+      shift === UNKNOWN ? UNKNOWN + 1 : shift,
+      start >>> this.#grainBits,
+      ((end - 1) >>> this.#grainBits) + 1,
+    );
   }
 
-  /** Shift of the grain of `at`, which lies in old; NaN when nothing covers it. */
-  shift(at: number): number {
-    const grain = at >>> GRAIN_BITS;
-    return this.#known[grain] === 1 ? (this.#shifts[grain] as number) : Number.NaN;
+  /** Shift of the grain at a position counted from the map's beginning; NaN when nothing covers it. */
+  shift(position: number): number {
+    const shift = this.#shifts[position >>> this.#grainBits] as number;
+    return shift === UNKNOWN ? Number.NaN : shift;
   }
 }
 
@@ -116,17 +127,19 @@ export class References {
   #begin(old: Uint8Array, o: number, oldAt: number, shift: number): void {
     const map = this.#map;
     if (map === undefined) return;
+    const here = oldAt - map.at;
+    if (!(here >= 0 && here < map.size)) return;
     const word =
       (old[o] as number) |
       ((old[o + 1] as number) << 8) |
       ((old[o + 2] as number) << 16) |
       ((old[o + 3] as number) << 24);
     let kind = RELATIVE;
-    let target = oldAt + 4 + word;
-    if (!(target >= 0 && target < map.oldSize) || word === 0) {
-      if ((oldAt & 3) !== 0) return;
-      target = (word - this.#absoluteBase) >>> 0;
-      if (target >= map.oldSize || target < 256) return;
+    let target = here + 4 + word;
+    if (!(target >= 0 && target < map.size) || word === 0) {
+      if ((here & 3) !== 0) return;
+      target = (word - this.#absoluteBase - map.at) >>> 0;
+      if (target >= map.size || target < 256) return;
       kind = ABSOLUTE;
     }
     const key = this.#slot(target);
@@ -142,7 +155,7 @@ export class References {
     this.kind = kind;
     this.#word = word;
     this.#target = target;
-    this.#shiftHere = shift;
+    this.#shiftHere = shift & -1;
     this.#from = kind;
     this.#predicted = kind === RELATIVE ? (word + moved - shift) & -1 : (word + moved) & -1;
     this.#actual = 0;

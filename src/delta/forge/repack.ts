@@ -7,6 +7,7 @@ import { crc32 } from "../../core/checksums.ts";
 import { OtaError } from "../../core/errors.ts";
 import { createDeflater, deflateReproduces, zlibDefaults } from "../deflate/deflate.ts";
 import { inflateRawPrefix } from "../deflate/inflate.ts";
+import { PACKED_WITH } from "./packed-with.ts";
 
 export interface Repacker {
   /** What `--repack` and messages call it. */
@@ -161,20 +162,10 @@ export class RepackerSet {
     if (found === undefined) {
       throw new OtaError("FORGE_REPACKER", {
         what: "the patch needs a re-packer that is not there",
-        found: REPACKER_NAMES[id] ?? `number ${id}`,
+        found: PACKED_WITH[id] ?? `number ${id}`,
         hint: "Make the patch with --repack limited to what its devices have.",
       });
     }
     return found;
   }
 }
-
-/** Names of all re-packers that patches may ask for. */
-export const REPACKER_NAMES: Readonly<Record<number, string>> = Object.freeze({
-  1: "deflate",
-  2: "zlib",
-  3: "gzip",
-  16: "xz",
-  17: "lz4",
-  18: "zstd",
-});

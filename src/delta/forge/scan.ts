@@ -1,124 +1,213 @@
 /**
  * Finds packed parts in a file by their own marks, without parsing containers: zlib streams (squashfs, jffs2, ubifs and cramfs
- * blocks, png), gzip members (kernels, initramfs, images), deflated zip entries, and whole payloads of other packers. Each is
- * taken only when it unpacks completely and its checksum agrees.
+ * blocks, png), gzip members (kernels, initramfs, images) and deflated zip entries. Each is taken only when it unpacks completely
+ * and its checksum agrees. Files are read forwards, a few MiB at a time.
  */
 import { readU16, readU32, readU32be } from "../../core/bytes.ts";
 import { crc32 } from "../../core/checksums.ts";
-import { inflateRawPrefix } from "../deflate/inflate.ts";
-import { adler32, type RepackerSet } from "./repack.ts";
+import type { Cancel, ProgressEvent, RandomReader } from "../../core/ports.ts";
+import { checkCancel } from "../../core/streams.ts";
+import { inflateRawFrom } from "../deflate/inflate.ts";
+import { DEFLATE, GNU_GZIP, GZIP, ZLIB } from "./packed-with.ts";
+import { adler32 } from "./repack.ts";
 import { MAX_SEGMENT } from "./segments.ts";
 
 /** A packed part and its content. */
 export interface PackedPart {
   readonly at: number;
   readonly size: number;
-  readonly repacker: number;
+  /** Numbers of re-packers that may have made it, the likeliest first; each of them unpacks it. */
+  readonly repackers: readonly number[];
   readonly content: Uint8Array;
 }
 
-/** Finders of packers that the toolkit only has through programs or ports: where a stream at `at` ends, and its content. */
+/** Finds parts of one kind. */
 export interface PartFinder {
-  /** First byte of a stream. */
+  /** First byte of what it looks for. */
   readonly firstByte: number;
-  readonly repacker: number;
-  find(bytes: Uint8Array, at: number): Promise<{ size: number; content: Uint8Array } | undefined>;
+  /** Re-packers of the parts it gives; one of them must be allowed for it to be asked at all. */
+  readonly repackers: readonly number[];
+  /** Whether `bytes[at..]` (at least 32 more bytes, unless the file ends) may be a beginning; a quick test. */
+  plausible(bytes: Uint8Array, at: number): boolean;
+  /** The parts of what begins at `at`, in order; one after the other, so that only one content is held. */
+  find(source: ScanSource, at: number): AsyncIterable<PackedPart>;
 }
 
 /** Shorter contents are not worth a segment of their own. */
-const LEAST_CONTENT = 64;
+export const LEAST_CONTENT = 64;
+/** Bytes searched at a time, and how many more a quick test may look at. */
+const STEP = 1024 * 1024;
+const LOOK = 64;
+const BUFFER = 4 * 1024 * 1024;
 
-const DEFLATE = 1;
-const ZLIB = 2;
-const GZIP = 3;
+/** A file as finders read it. */
+export class ScanSource {
+  readonly #reader: RandomReader;
+  #start = 0;
+  #buffer: Uint8Array = new Uint8Array(0);
+  /** What attempts may still unpack in vain, bytes: a file made of beginnings of bombs is given up on. */
+  #patience: number;
 
-function zlibAt(bytes: Uint8Array, at: number): PackedPart | undefined {
-  if (readU16(bytes, at) === 0 || (((bytes[at] as number) << 8) | (bytes[at + 1] as number)) % 31 !== 0)
-    return undefined;
-  // Head bytes other than zlib's own cannot be made again.
-  if (![0x01, 0x5e, 0x9c, 0xda].includes(bytes[at + 1] as number)) return undefined;
-  const found = inflateRawPrefix(bytes.subarray(at + 2), MAX_SEGMENT);
-  if (found === undefined || found.data.length < LEAST_CONTENT) return undefined;
-  const end = at + 2 + found.used;
-  if (end + 4 > bytes.length || readU32be(bytes, end) !== adler32(found.data)) return undefined;
-  return { at, size: end + 4 - at, repacker: ZLIB, content: found.data };
+  constructor(reader: RandomReader) {
+    this.#reader = reader;
+    this.#patience = 64 * 1024 * 1024 + 4 * reader.size;
+  }
+
+  get size(): number {
+    return this.#reader.size;
+  }
+
+  /** Up to `length` bytes at `at`; fewer only where the file ends. Valid until the caller lets go of it. */
+  async bytes(at: number, length: number): Promise<Uint8Array> {
+    const n = Math.max(0, Math.min(length, this.size - at));
+    const inside = at - this.#start;
+    if (inside >= 0 && inside + n <= this.#buffer.length) return this.#buffer.subarray(inside, inside + n);
+    if (n > BUFFER) return this.#reader.read(at, n);
+    this.#buffer = await this.#reader.read(at, Math.min(BUFFER, this.size - at));
+    this.#start = at;
+    return this.#buffer.subarray(0, n);
+  }
+
+  /** Bytes a part may unpack to. */
+  get limit(): number {
+    return Math.max(0, Math.min(MAX_SEGMENT, this.#patience));
+  }
+
+  /** Notes an attempt that came to nothing after `bytes` of content. */
+  failed(bytes: number): void {
+    this.#patience -= bytes;
+  }
+
+  /** The raw deflate stream at `at`, and where it ends. */
+  async inflate(at: number): Promise<{ content: Uint8Array; end: number } | undefined> {
+    const found = await inflateRawFrom((done) => {
+      // Most false beginnings fail within a few bytes.
+      return this.bytes(at + done, done === 0 ? 1024 : done < 65536 ? 32768 : 262144);
+    }, this.limit);
+    if (found.data === undefined) {
+      this.failed(found.size);
+      return undefined;
+    }
+    return { content: found.data, end: at + found.used };
+  }
 }
 
+const ZLIB_FINDER: PartFinder = {
+  firstByte: 0x78,
+  repackers: [ZLIB],
+  // Head bytes other than zlib's own cannot be made again; block type 3 does not exist.
+  plausible: (bytes, at) => [0x01, 0x5e, 0x9c, 0xda].includes(bytes[at + 1] ?? 0) && ((bytes[at + 2] ?? 6) & 6) !== 6,
+  async *find(source, at) {
+    const found = await source.inflate(at + 2);
+    if (found === undefined) return;
+    const { content, end } = found;
+    const tail = await source.bytes(end, 4);
+    if (content.length < LEAST_CONTENT || tail.length < 4 || readU32be(tail, 0) !== adler32(content)) {
+      source.failed(content.length);
+      return;
+    }
+    yield { at, size: end + 4 - at, repackers: [ZLIB], content };
+  },
+};
+
+/** Longest name or comment in a gzip header that is looked through. */
+const MAX_GZIP_HEADER = 4096;
+
 /** Size of a gzip header with its optional fields; undefined when it is none. */
-function gzipHeaderSize(bytes: Uint8Array, at: number): number | undefined {
-  if (at + 18 > bytes.length || bytes[at + 1] !== 0x8b || bytes[at + 2] !== 8) return undefined;
-  const flags = bytes[at + 3] as number;
+function gzipHeaderSize(bytes: Uint8Array): number | undefined {
+  if (bytes.length < 18 || bytes[1] !== 0x8b || bytes[2] !== 8) return undefined;
+  const flags = bytes[3] as number;
   if ((flags & 0xe0) !== 0) return undefined;
-  let end = at + 10;
-  if ((flags & 4) !== 0) end += 2 + (end + 2 <= bytes.length ? readU16(bytes, end) : 0);
+  let end = 10;
+  if ((flags & 4) !== 0) end += 2 + readU16(bytes, end);
   for (const bit of [8, 16]) {
     if ((flags & bit) === 0) continue;
     const zero = bytes.indexOf(0, end);
     if (zero < 0) return undefined;
     end = zero + 1;
   }
-  if ((flags & 2) !== 0) end += 2;
-  return end - at;
+  return (flags & 2) !== 0 ? end + 2 : end;
 }
 
-function gzipAt(bytes: Uint8Array, at: number): PackedPart | undefined {
-  const header = gzipHeaderSize(bytes, at);
-  if (header === undefined) return undefined;
-  const start = at + header;
-  const found = inflateRawPrefix(bytes.subarray(start), MAX_SEGMENT);
-  if (found === undefined || found.data.length < LEAST_CONTENT) return undefined;
-  const end = start + found.used;
-  if (end + 8 > bytes.length || readU32(bytes, end) !== crc32(found.data)) return undefined;
-  if (readU32(bytes, end + 4) !== found.data.length % 0x100000000) return undefined;
-  return { at: start, size: end + 8 - start, repacker: GZIP, content: found.data };
+const GZIP_FINDER: PartFinder = {
+  firstByte: 0x1f,
+  repackers: [GZIP, GNU_GZIP],
+  plausible: (bytes, at) => bytes[at + 1] === 0x8b && bytes[at + 2] === 8,
+  async *find(source, at) {
+    const header = gzipHeaderSize(await source.bytes(at, MAX_GZIP_HEADER));
+    if (header === undefined) return;
+    const found = await source.inflate(at + header);
+    if (found === undefined) return;
+    const { content, end } = found;
+    const tail = await source.bytes(end, 8);
+    const right =
+      tail.length === 8 && readU32(tail, 0) === crc32(content) && readU32(tail, 4) === content.length % 2 ** 32;
+    if (!right || content.length < LEAST_CONTENT) source.failed(content.length);
+    else yield { at: at + header, size: end + 8 - at - header, repackers: [GZIP, GNU_GZIP], content };
+  },
+};
+
+const ZIP_FINDER: PartFinder = {
+  firstByte: 0x50,
+  repackers: [DEFLATE],
+  plausible: (bytes, at) =>
+    at + 30 <= bytes.length && readU32(bytes, at) === 0x04034b50 && readU16(bytes, at + 8) === 8,
+  async *find(source, at) {
+    const head = await source.bytes(at, 30);
+    const start = at + 30 + readU16(head, 26) + readU16(head, 28);
+    const found = await source.inflate(start);
+    if (found === undefined) return;
+    const { content, end } = found;
+    // With bit 3 the checksum stands behind the data; a stream that inflates to its end is proof enough then.
+    const noted = (readU16(head, 6) & 8) === 0 ? readU32(head, 14) : undefined;
+    if (content.length < LEAST_CONTENT || (noted !== undefined && noted !== crc32(content))) {
+      source.failed(content.length);
+    } else yield { at: start, size: end - start, repackers: [DEFLATE], content };
+  },
+};
+
+export interface ScanOptions {
+  /** Numbers of the re-packers that may be used. */
+  readonly allowed: ReadonlySet<number>;
+  /** Finders beyond the toolkit's own. */
+  readonly finders?: readonly PartFinder[];
+  readonly signal?: Cancel;
+  readonly progress?: (event: ProgressEvent) => void;
 }
 
-function zipEntryAt(bytes: Uint8Array, at: number): PackedPart | undefined {
-  if (at + 30 > bytes.length || readU32(bytes, at) !== 0x04034b50 || readU16(bytes, at + 8) !== 8) return undefined;
-  const start = at + 30 + readU16(bytes, at + 26) + readU16(bytes, at + 28);
-  if (start >= bytes.length) return undefined;
-  const found = inflateRawPrefix(bytes.subarray(start), MAX_SEGMENT);
-  if (found === undefined || found.data.length < LEAST_CONTENT) return undefined;
-  // With bit 3 the checksum stands behind the data; a stream that inflates to its end is proof enough then.
-  const noted = readU32(bytes, at + 14);
-  if ((readU16(bytes, at + 6) & 8) === 0 && noted !== crc32(found.data)) return undefined;
-  return { at: start, size: found.used, repacker: DEFLATE, content: found.data };
-}
-
-/**
- * Packed parts of `bytes` in order, not overlapping, that the given re-packers can unpack.
- * @param finders packers beyond the toolkit
- */
-export async function scanPacked(
-  bytes: Uint8Array,
-  repackers: RepackerSet,
-  finders: readonly PartFinder[] = [],
-): Promise<PackedPart[]> {
-  const allowed = new Set(repackers.all.map((r) => r.id));
-  const byFirst = new Map<number, PartFinder>();
-  for (const finder of finders) if (allowed.has(finder.repacker)) byFirst.set(finder.firstByte, finder);
-  const wanted = new Uint8Array(256);
-  if (allowed.has(ZLIB)) wanted[0x78] = 1;
-  if (allowed.has(GZIP)) wanted[0x1f] = 2;
-  if (allowed.has(DEFLATE)) wanted[0x50] = 3;
-  for (const first of byFirst.keys()) wanted[first] = 4;
-  const parts: PackedPart[] = [];
-  for (let at = 0; at + 8 < bytes.length; at++) {
-    const kind = wanted[bytes[at] as number] as number;
-    if (kind === 0) continue;
-    let part: PackedPart | undefined;
-    if (kind === 1) part = zlibAt(bytes, at);
-    else if (kind === 2) part = gzipAt(bytes, at);
-    else if (kind === 3) part = zipEntryAt(bytes, at);
-    else {
-      const finder = byFirst.get(bytes[at] as number) as PartFinder;
-      const found = await finder.find(bytes, at);
-      if (found !== undefined && found.content.length >= LEAST_CONTENT)
-        part = { at, repacker: finder.repacker, ...found };
-    }
-    if (part === undefined) continue;
-    parts.push(part);
-    at = part.at + part.size - 1;
+/** The packed parts of a file in order, not overlapping, that allowed re-packers can unpack. */
+export async function* scanPacked(reader: RandomReader, options: ScanOptions): AsyncGenerator<PackedPart> {
+  const { allowed, signal, progress } = options;
+  const byFirst = new Map<number, PartFinder[]>();
+  for (const finder of [...(options.finders ?? []), ZLIB_FINDER, GZIP_FINDER, ZIP_FINDER]) {
+    if (!finder.repackers.some((id) => allowed.has(id))) continue;
+    byFirst.set(finder.firstByte, [...(byFirst.get(finder.firstByte) ?? []), finder]);
   }
-  return parts;
+  const wanted = new Uint8Array(256);
+  for (const first of byFirst.keys()) wanted[first] = 1;
+  const source = new ScanSource(reader);
+  const size = byFirst.size === 0 ? 0 : reader.size;
+  for (let at = 0; at < size && source.limit > 0;) {
+    checkCancel(signal);
+    progress?.({ phase: "look for containers", doneBytes: at, totalBytes: size });
+    const bytes = await source.bytes(at, STEP + LOOK);
+    const end = Math.min(STEP, bytes.length);
+    let next = at + end;
+    search: for (let i = 0; i < end; i++) {
+      if (wanted[bytes[i] as number] === 0) continue;
+      for (const finder of byFirst.get(bytes[i] as number) ?? []) {
+        if (!finder.plausible(bytes, i)) continue;
+        let found = 0;
+        for await (const part of finder.find(source, at + i)) {
+          found = part.at + part.size;
+          const repackers = part.repackers.filter((id) => allowed.has(id));
+          if (repackers.length > 0) yield { ...part, repackers };
+        }
+        if (found === 0) continue;
+        next = found;
+        break search;
+      }
+    }
+    at = next;
+  }
 }

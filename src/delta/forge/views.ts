@@ -1,209 +1,181 @@
 /**
  * Plans how old and new are opened.
  *
- * Old's view holds every packed part unpacked. In new, a part is opened when re-packing is proven and the same part is not in
- * old already: a part that did not change is copied packed, so that no device packs it again for nothing.
+ * Old's view holds packed parts unpacked. In new, a part is opened when re-packing is proven and the same part is not in
+ * old already: a part that did not change is copied packed, so that no device packs it again for nothing, and stays packed in
+ * old's view as well.
  */
-import type { Cancel } from "../../core/ports.ts";
+import { toHex } from "../../core/bytes.ts";
+import type { Cancel, Digests, ProgressEvent, RandomReader } from "../../core/ports.ts";
 import { checkCancel } from "../../core/streams.ts";
 import type { RepackerSet } from "./repack.ts";
 import { scanPacked, type PackedPart, type PartFinder } from "./scan.ts";
-import { SegmentList } from "./segments.ts";
-
-/** Stretches of a view, joined for whoever looks for covers. */
-export class Stretches {
-  readonly #viewAt: number[] = [];
-  readonly #at: number[] = [];
-  readonly #parts: Uint8Array[] = [];
-  readonly #byView = new Map<number, Uint8Array>();
-  size = 0;
-
-  add(viewAt: number, bytes: Uint8Array): void {
-    if (bytes.length === 0) return;
-    this.#byView.set(viewAt, bytes);
-    this.#viewAt.push(viewAt);
-    this.#at.push(this.size);
-    this.#parts.push(bytes);
-    this.size += bytes.length;
-  }
-
-  /** The stretch that begins at a view position. */
-  at(viewAt: number): Uint8Array | undefined {
-    return this.#byView.get(viewAt);
-  }
-
-  joined(): Uint8Array {
-    if (this.#parts.length === 1) return this.#parts[0] as Uint8Array;
-    const out = new Uint8Array(this.size);
-    for (const [i, part] of this.#parts.entries()) out.set(part, this.#at[i]);
-    return out;
-  }
-
-  /** View position of a joined position, and how many bytes from there lie together in the view. */
-  locate(at: number): { viewAt: number; together: number } {
-    let low = 0;
-    let high = this.#at.length - 1;
-    while (low < high) {
-      const middle = (low + high + 1) >>> 1;
-      if ((this.#at[middle] as number) <= at) low = middle;
-      else high = middle - 1;
-    }
-    let viewAt = (this.#viewAt[low] as number) + at - (this.#at[low] as number);
-    const inside = at - (this.#at[low] as number);
-    let together = (this.#parts[low] as Uint8Array).length - inside;
-    const first = viewAt;
-    viewAt += together;
-    // Neighbours in the view count as one.
-    for (let i = low + 1; i < this.#at.length && this.#viewAt[i] === viewAt; i++) {
-      together += (this.#parts[i] as Uint8Array).length;
-      viewAt += (this.#parts[i] as Uint8Array).length;
-    }
-    return { viewAt: first, together };
-  }
-}
-
-/** A packed part that is in old and new alike. */
-export interface SamePart {
-  readonly newViewAt: number;
-  readonly oldViewAt: number;
-  readonly size: number;
-}
-
-export interface OpenedPair {
-  readonly oldSegments: SegmentList;
-  readonly newSegments: SegmentList;
-  /** What covers are looked for in. */
-  readonly oldStretches: Stretches;
-  readonly newStretches: Stretches;
-  readonly same: readonly SamePart[];
-  /** Content of new's view by segment, for encoding: plain ones are undefined. */
-  readonly newContents: readonly (Uint8Array | undefined)[];
-}
+import { SegmentList, type Segment } from "./segments.ts";
+import { ViewReader } from "./view-reader.ts";
 
 export interface OpenOptions {
   readonly repackers: RepackerSet;
+  readonly digests: Digests;
   readonly finders?: readonly PartFinder[];
   readonly signal?: Cancel;
+  readonly progress?: (event: ProgressEvent) => void;
 }
 
-function keyOf(bytes: Uint8Array): string {
-  // 64 bits of two sums; equality is checked afterwards.
-  let a = 0x811c9dc5;
-  let b = bytes.length;
-  for (const byte of bytes) {
-    a = Math.imul(a ^ byte, 0x01000193);
-    b = Math.imul(b + byte, 0x85ebca6b) ^ (b >>> 13);
+/** Both files as they are opened, and their views as readers. */
+export interface OpenedPair {
+  readonly oldSegments: SegmentList;
+  readonly newSegments: SegmentList;
+  readonly oldView: ViewReader;
+  readonly newView: ViewReader;
+}
+
+/** Contents kept between looking for covers and coding, bytes; beyond, parts are unpacked again. */
+const KEPT_CONTENTS = 128 * 1024 * 1024;
+
+/** Contents of packed parts by their place in the file. */
+class Contents {
+  readonly #kept = new Map<number, Uint8Array>();
+  #left: number;
+
+  constructor(bytes: number) {
+    this.#left = bytes;
   }
-  return `${bytes.length}:${a}:${b}`;
+
+  keep({ at, content }: PackedPart): void {
+    if (content.length > this.#left) return;
+    this.#left -= content.length;
+    this.#kept.set(at, content);
+  }
+
+  view(file: RandomReader, segments: SegmentList, repackers: RepackerSet): ViewReader {
+    return new ViewReader(
+      file,
+      segments,
+      async ({ fileAt, repacker, viewSize }, packed) =>
+        this.#kept.get(fileAt) ?? (await repackers.get(repacker).unpack(await packed(), viewSize)),
+    );
+  }
 }
 
-function same(a: Uint8Array, b: Uint8Array): boolean {
-  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
-  return a.length === b.length;
+/** What is remembered of a part when its content is let go. */
+interface Opening {
+  readonly at: number;
+  readonly size: number;
+  readonly viewSize: number;
+  readonly repacker: number;
+  readonly parameters: readonly number[];
 }
 
-const packedOf = (bytes: Uint8Array, part: PackedPart): Uint8Array => bytes.subarray(part.at, part.at + part.size);
+function segmentsOf(fileSize: number, openings: readonly Opening[]): SegmentList {
+  const list = new SegmentList();
+  for (const { at, size, viewSize, repacker, parameters } of openings) {
+    list.plain(at - list.fileSize);
+    list.packed(size, viewSize, repacker, parameters);
+  }
+  list.plain(fileSize - list.fileSize);
+  return list;
+}
 
 /** The pair without opening anything. */
-export function closedPair(oldBytes: Uint8Array, newBytes: Uint8Array): OpenedPair {
-  const plain = (bytes: Uint8Array): [SegmentList, Stretches] => {
-    const segments = new SegmentList();
-    segments.plain(bytes.length);
-    const stretches = new Stretches();
-    stretches.add(0, bytes);
-    return [segments, stretches];
+export function closedPair(old: RandomReader, fresh: RandomReader): OpenedPair {
+  const oldSegments = segmentsOf(old.size, []);
+  const newSegments = segmentsOf(fresh.size, []);
+  const unpack = (segment: Segment): never => {
+    throw new Error(`nothing is packed at ${segment.fileAt}`);
   };
-  const [oldSegments, oldStretches] = plain(oldBytes);
-  const [newSegments, newStretches] = plain(newBytes);
-  return { oldSegments, newSegments, oldStretches, newStretches, same: [], newContents: [undefined] };
+  return {
+    oldSegments,
+    newSegments,
+    oldView: new ViewReader(old, oldSegments, unpack),
+    newView: new ViewReader(fresh, newSegments, unpack),
+  };
 }
 
-/** Opens both files as far as re-packing is proven. */
-export async function openPair(oldBytes: Uint8Array, newBytes: Uint8Array, options: OpenOptions): Promise<OpenedPair> {
-  const { repackers, finders = [], signal } = options;
-  const newParts = await scanPacked(newBytes, repackers, finders);
-  if (newParts.length === 0) return closedPair(oldBytes, newBytes);
-  const oldParts = await scanPacked(oldBytes, repackers, finders);
-  const inOld = new Map<string, PackedPart>();
-  for (const part of oldParts) inOld.set(keyOf(packedOf(oldBytes, part)), part);
+/** Which re-packer makes a part again, with which parameters. Tried first: what made the last part of that kind. */
+class Prover {
+  readonly #repackers: RepackerSet;
+  readonly #hints = new Map<number, readonly number[]>();
+  /** Kinds of parts (by their re-packers) that failed so often without ever being proven that no more are tried. */
+  readonly #failures = new Map<string, number>();
 
-  // Which parts of new are opened.
-  const opened: { part: PackedPart; parameters: readonly number[] }[] = [];
-  const copied: { part: PackedPart; from: PackedPart }[] = [];
-  const keptInOld = new Set<PackedPart>();
-  const hints = new Map<number, readonly number[]>();
-  for (const part of newParts) {
+  constructor(repackers: RepackerSet) {
+    this.#repackers = repackers;
+  }
+
+  async prove(part: PackedPart, packed: Uint8Array): Promise<Opening | undefined> {
+    const kind = part.repackers.join();
+    const failures = this.#failures.get(kind) ?? 0;
+    if (failures >= MOST_FAILURES) return undefined;
+    for (const repacker of part.repackers) {
+      const hint = this.#hints.get(repacker);
+      const parameters = await this.#repackers.get(repacker).prove(part.content, packed, hint);
+      if (parameters === undefined) continue;
+      this.#hints.set(repacker, parameters);
+      this.#failures.set(kind, 0);
+      return { at: part.at, size: part.size, viewSize: part.content.length, repacker, parameters };
+    }
+    this.#failures.set(kind, failures + 1);
+    return undefined;
+  }
+}
+
+/** Parts in a row that no parameters make again, until the packer counts as unknown. */
+const MOST_FAILURES = 64;
+
+/** Opens both files as far as re-packing is proven. */
+export async function openPair(old: RandomReader, fresh: RandomReader, options: OpenOptions): Promise<OpenedPair> {
+  const { repackers, digests, signal } = options;
+  const scan = { ...options, allowed: new Set(repackers.all.map((r) => r.id)) };
+  const packedOf = (file: RandomReader, part: PackedPart) => file.read(part.at, part.size);
+  const keyOf = (packed: Uint8Array): string => {
+    const digest = digests.create("sha256");
+    digest.update(packed);
+    return toHex(digest.digest());
+  };
+  const oldContents = new Contents(KEPT_CONTENTS / 2);
+  const newContents = new Contents(KEPT_CONTENTS / 2);
+  const inOld = new Map<string, Opening>();
+  const oldParts = new Map<string, Opening[]>();
+  for await (const part of scanPacked(old, scan)) {
+    const key = keyOf(await packedOf(old, part));
+    const opening = {
+      at: part.at,
+      size: part.size,
+      viewSize: part.content.length,
+      repacker: part.repackers[0] as number,
+      parameters: [],
+    };
+    inOld.set(key, opening);
+    oldParts.set(key, [...(oldParts.get(key) ?? []), opening]);
+    oldContents.keep(part);
+  }
+  const prover = new Prover(repackers);
+  const opened: Opening[] = [];
+  const copied = new Set<string>();
+  for await (const part of scanPacked(fresh, scan)) {
     checkCancel(signal);
-    const packed = packedOf(newBytes, part);
-    const from = inOld.get(keyOf(packed));
-    if (from !== undefined && same(packedOf(oldBytes, from), packed)) {
-      copied.push({ part, from });
-      keptInOld.add(from);
+    const packed = await packedOf(fresh, part);
+    const key = keyOf(packed);
+    if (inOld.has(key)) {
+      copied.add(key);
       continue;
     }
-    const parameters = await repackers.get(part.repacker).prove(part.content, packed, hints.get(part.repacker));
-    if (parameters === undefined) continue;
-    hints.set(part.repacker, parameters);
-    opened.push({ part, parameters });
+    const opening = await prover.prove(part, packed);
+    if (opening === undefined) continue;
+    opened.push(opening);
+    newContents.keep(part);
   }
-  if (opened.length === 0) return closedPair(oldBytes, newBytes);
-
-  // Old: parts that stay packed for copies are plain; so they cannot serve as sources of changed parts.
-  const oldSegments = new SegmentList();
-  const oldStretches = new Stretches();
-  const oldViewAt = new Map<PackedPart, number>();
-  let at = 0;
-  const oldPlain = (to: number): void => {
-    oldStretches.add(oldSegments.viewSize, oldBytes.subarray(at, to));
-    oldSegments.plain(to - at);
-    at = to;
+  if (opened.length === 0) return closedPair(old, fresh);
+  const fromOld = [...oldParts].filter(([key]) => !copied.has(key)).flatMap(([, parts]) => parts);
+  const oldSegments = segmentsOf(
+    old.size,
+    fromOld.sort((a, b) => a.at - b.at),
+  );
+  const newSegments = segmentsOf(fresh.size, opened);
+  return {
+    oldSegments,
+    newSegments,
+    oldView: oldContents.view(old, oldSegments, repackers),
+    newView: newContents.view(fresh, newSegments, repackers),
   };
-  for (const part of oldParts) {
-    oldPlain(part.at);
-    if (keptInOld.has(part)) {
-      oldViewAt.set(part, oldSegments.viewSize);
-      oldSegments.plain(part.size);
-    } else {
-      oldStretches.add(oldSegments.viewSize, part.content);
-      oldSegments.packed(part.size, part.content.length, part.repacker);
-    }
-    at = part.at + part.size;
-  }
-  oldPlain(oldBytes.length);
-
-  const newSegments = new SegmentList();
-  const newStretches = new Stretches();
-  const contents = new Map<number, Uint8Array>();
-  const sameParts: SamePart[] = [];
-  at = 0;
-  const newPlain = (to: number): void => {
-    newStretches.add(newSegments.viewSize, newBytes.subarray(at, to));
-    newSegments.plain(to - at);
-    at = to;
-  };
-  const byPart = new Map(opened.map((o) => [o.part, o]));
-  const copies = new Map(copied.map((c) => [c.part, c]));
-  for (const part of newParts) {
-    const open = byPart.get(part);
-    const copy = copies.get(part);
-    if (open !== undefined) {
-      newPlain(part.at);
-      newStretches.add(newSegments.viewSize, part.content);
-      contents.set(newSegments.viewSize, part.content);
-      newSegments.packed(part.size, part.content.length, part.repacker, open.parameters);
-      at = part.at + part.size;
-    } else if (copy !== undefined) {
-      newPlain(part.at);
-      sameParts.push({
-        newViewAt: newSegments.viewSize,
-        oldViewAt: oldViewAt.get(copy.from) as number,
-        size: part.size,
-      });
-      newSegments.plain(part.size);
-      at = part.at + part.size;
-    }
-  }
-  newPlain(newBytes.length);
-  const newContents = newSegments.items.map((s) => (s.repacker === 0 ? undefined : contents.get(s.viewAt)));
-  return { oldSegments, newSegments, oldStretches, newStretches, same: sameParts, newContents };
 }
