@@ -5,7 +5,7 @@
  * value is found. One damaged copy costs nothing; that both are damaged is told and never taken for "no state", because a
  * version floor must not vanish with a few flipped bits. Pure: works on every device's state store.
  */
-import { OtaError, crc32, decodeText, encodeText } from "../core/index.ts";
+import { OtaError, concatBytes, crc32, decodeText, encodeText } from "../core/index.ts";
 import type { FileStore } from "../core/index.ts";
 
 /** A state record. One writer at a time: the lock sees to it. */
@@ -27,13 +27,15 @@ interface Copy {
   readonly exists: boolean;
   /** 0 when the copy is not whole. */
   readonly sequence: number;
+}
+
+interface ReadCopy extends Copy {
   readonly text: string;
 }
 
 function encodeCopy(sequence: number, text: string): Uint8Array {
-  const body = `${MAGIC} ${sequence}\n${text}\n`;
-  const crc = crc32(encodeText(body)).toString(16).padStart(8, "0");
-  return encodeText(`${body}crc ${crc}\n`);
+  const body = encodeText(`${MAGIC} ${sequence}\n${text}\n`);
+  return concatBytes(body, encodeText(`crc ${crc32(body).toString(16).padStart(8, "0")}\n`));
 }
 
 function decodeCopy(bytes: Uint8Array): { readonly sequence: number; readonly text: string } | undefined {
@@ -46,7 +48,7 @@ function decodeCopy(bytes: Uint8Array): { readonly sequence: number; readonly te
     : undefined;
 }
 
-async function readCopy(state: FileStore, path: string): Promise<Copy> {
+async function readCopy(state: FileStore, path: string): Promise<ReadCopy> {
   const info = await state.stat(path);
   if (info === undefined) return { path, exists: false, sequence: 0, text: "" };
   if (info.size > MAX_RECORD) return { path, exists: true, sequence: 0, text: "" };
@@ -76,13 +78,17 @@ async function writeCopy(state: FileStore, path: string, bytes: Uint8Array): Pro
 export function openJournal<T>(state: FileStore, name: string): Journal<T> {
   if (!/^[A-Za-z0-9-]{1,64}$/.test(name)) throw new RangeError(`not a name of a state record: ${name}`);
   const paths = [`/${name}.0`, `/${name}.1`] as const;
-  const readBoth = async (): Promise<{ readonly newest: Copy; readonly other: Copy }> => {
+  const readBoth = async (): Promise<{ readonly newest: ReadCopy; readonly other: ReadCopy }> => {
     const [a, b] = [await readCopy(state, paths[0]), await readCopy(state, paths[1])];
     return a.sequence >= b.sequence ? { newest: a, other: b } : { newest: b, other: a };
   };
+  // What the copies are, as far as this journal has seen: with one writer nobody else changes them.
+  let seen: { readonly newest: Copy; readonly other: Copy } | undefined;
   return {
     async load() {
-      const { newest, other } = await readBoth();
+      const copies = await readBoth();
+      seen = copies;
+      const { newest, other } = copies;
       if (newest.sequence > 0) return JSON.parse(newest.text) as T;
       // A single damaged copy is what a cut in the very first save leaves: nothing was promised yet.
       if (newest.exists && other.exists) {
@@ -95,16 +101,22 @@ export function openJournal<T>(state: FileStore, name: string): Journal<T> {
       return undefined;
     },
     async save(value) {
-      const { newest, other } = await readBoth();
-      const bytes = encodeCopy(newest.sequence + 1, JSON.stringify(value));
+      const { newest, other } = seen ?? (await readBoth());
+      // A save that fails leaves copies in a state to be looked at again.
+      seen = undefined;
+      const sequence = newest.sequence + 1;
+      const bytes = encodeCopy(sequence, JSON.stringify(value));
       // The older or damaged copy first: the newest stays whole until the new value is on the medium.
       await writeCopy(state, other.path, bytes);
       if (!other.exists) await state.syncFolder("/");
       await writeCopy(state, newest.path, bytes);
       if (!newest.exists) await state.syncFolder("/");
+      const saved = { exists: true, sequence };
+      seen = { newest: { path: newest.path, ...saved }, other: { path: other.path, ...saved } };
     },
     async clear() {
       const { newest, other } = await readBoth();
+      seen = undefined;
       // The older copy first, so that an interrupted clear never brings an older value back.
       for (const copy of [other, newest]) {
         if (!copy.exists) continue;

@@ -5,8 +5,8 @@ import { kindsOf } from "./cuts.ts";
 
 /** Up to this many writes, every write of every rerun is cut, too: the number of such cuts grows with the square. */
 const ALL_PAIRS = 128;
-/** Chains of further cuts that larger packages get. */
-const SAMPLED_CHAINS = 2000;
+/** Cuts of reruns that larger packages get, in seeded chains. */
+const SAMPLED_REPEATS = 3000;
 /** Faults (an error instead of a write) that are tried at most. */
 const MOST_FAULTS = 1000;
 
@@ -15,7 +15,7 @@ export interface WritePlan {
   readonly write: number;
   /** Numbers of the kinds of cut. */
   readonly kinds: readonly number[];
-  /** Cuts of the rerun: at all of its writes, or so many seeded chains of two to five cuts. */
+  /** Cuts of the reruns: at all writes of one, or so many in seeded chains of two to five cuts. */
   readonly deeper: "all" | number;
   /** Input and output errors: `DEVICE_IO` once, `DEVICE_NO_SPACE` from here on. */
   readonly faults: boolean;
@@ -47,23 +47,23 @@ export function planCuts(log: readonly SimulatedWrite[], { cuts, seed, deeper, f
   const all = log.map((write) => kindsOf(write));
   const singles = all.reduce((sum, kinds) => sum + kinds.length, 0);
   const pairs = deeper === "auto" && cuts === "all" && log.length <= ALL_PAIRS;
-  // One cut, that at the end, is always made; a quarter of a sample are chains.
+  // One cut, that at the end, is always made; a quarter of a sample are cuts of reruns.
   const wanted = cuts === "all" ? singles : Math.max(0, cuts - 1);
   const wantedSingles = Math.min(singles, deeper === "none" || cuts === "all" ? wanted : Math.ceil(wanted * 0.75));
-  const chains = deeper === "none" || pairs ? 0 : cuts === "all" ? SAMPLED_CHAINS : wanted - wantedSingles;
+  const repeats = deeper === "none" || pairs ? 0 : cuts === "all" ? SAMPLED_REPEATS : wanted - wantedSingles;
   const chosen = wantedSingles === singles ? undefined : sample(singles, wantedSingles, mixSeed(seed, 1));
-  const chainsAt = new Map<number, number>();
+  const repeatsAt = new Map<number, number>();
   const random = new Random(mixSeed(seed, 2));
-  for (let i = 0; log.length > 0 && i < chains; i++) {
+  for (let i = 0; log.length > 0 && i < repeats; i++) {
     const at = random.below(log.length);
-    chainsAt.set(at, (chainsAt.get(at) ?? 0) + 1);
+    repeatsAt.set(at, (repeatsAt.get(at) ?? 0) + 1);
   }
   const faultsAt = sample(log.length, MOST_FAULTS, mixSeed(seed, 3));
   let number = 0;
   return all.map((kinds, write) => ({
     write,
     kinds: kinds.filter(() => chosen === undefined || chosen.has(number++)),
-    deeper: pairs ? "all" : (chainsAt.get(write) ?? 0),
+    deeper: pairs ? "all" : (repeatsAt.get(write) ?? 0),
     faults: faults && faultsAt.has(write),
   }));
 }

@@ -92,6 +92,20 @@ interface Rerun extends RunResult {
   readonly device: SimulatedDevice;
 }
 
+/** A device after a chain of cuts and the run that followed. */
+interface Restarted {
+  readonly cuts: readonly Cut[];
+  /** The device as the last cut left it; only to be used when the rerun's log was kept. */
+  readonly before: World;
+  readonly rerun: Rerun;
+  readonly bootProblem: string | undefined;
+}
+
+function anyKind(log: readonly SimulatedWrite[], write: number, random: Random): number {
+  const kinds = kindsOf(log[write] as SimulatedWrite);
+  return kinds[random.below(kinds.length)] as number;
+}
+
 /** A subject whose clean run is known. One a thread. */
 export class Rehearsal {
   readonly #subject: RehearsalSubject;
@@ -187,7 +201,7 @@ export class Rehearsal {
     return this.#judge(device.restart(), { succeeded, ...(error === undefined ? {} : { error }) });
   }
 
-  async #settle(tally: Tally, cuts: readonly Cut[], rerun: Rerun, bootProblem: string | undefined): Promise<void> {
+  async #settle(tally: Tally, { cuts, rerun, bootProblem }: Restarted): Promise<void> {
     const ending: Ending =
       bootProblem === undefined ? await this.#end(rerun) : { state: "broken", reason: bootProblem };
     tally.cuts++;
@@ -227,15 +241,32 @@ export class Rehearsal {
   /** All that is planned for one write. Plans must come with ascending writes. */
   async rehearse(plan: WritePlan): Promise<Tally> {
     const tally = emptyTally();
+    const roots = new Map<number, Restarted>();
     for (const kind of plan.kinds) {
-      const cuts = [{ write: plan.write, kind }];
-      const { rerun, bootProblem } = await this.#restart(this.#walker.after(cuts[0] as Cut, this.#seedOf(cuts)), false);
-      await this.#settle(tally, cuts, rerun, bootProblem);
+      const root = await this.#cut([{ write: plan.write, kind }], this.#walker, plan.deeper !== 0);
+      await this.#settle(tally, root);
+      if (plan.deeper !== 0) roots.set(kind, root);
     }
-    if (plan.deeper === "all") await this.#cutWholeRerun(tally, plan.write);
-    else for (let i = 0; i < plan.deeper; i++) await this.#cutChain(tally, plan.write, i);
+    if (plan.deeper === "all") await this.#cutWholeRerun(tally, plan.write, roots);
+    else if (plan.deeper > 0) await this.#cutReruns(tally, plan, roots);
     if (plan.faults) await this.#fail(tally, plan.write);
     return tally;
+  }
+
+  /** Makes the device after the last cut of a chain and restarts it. `walker` goes through the run that is cut. */
+  async #cut(cuts: readonly Cut[], walker: LogWalker, keepLog: boolean): Promise<Restarted> {
+    const world = walker.after(cuts.at(-1) as Cut, this.#seedOf(cuts));
+    const before = keepLog ? world.fork() : world;
+    return { cuts, before, ...(await this.#restart(world, keepLog)) };
+  }
+
+  /** The restart after one cut at `write`, of a random kind; one that was made already is taken from `roots`. */
+  async #root(write: number, random: Random, roots: Map<number, Restarted>): Promise<Restarted> {
+    const kinds = kindsOf(this.log[write] as SimulatedWrite);
+    const kind = kinds[random.below(kinds.length)] as number;
+    const root = roots.get(kind) ?? (await this.#cut([{ write, kind }], this.#walker, true));
+    roots.set(kind, root);
+    return root;
   }
 
   /** The device after a chain of cuts, restarted once more with its log kept. */
@@ -252,42 +283,38 @@ export class Rehearsal {
     }
   }
 
-  async #cutWholeRerun(tally: Tally, write: number): Promise<void> {
+  /** Cuts the run after a cut at each of its writes. */
+  async #cutWholeRerun(tally: Tally, write: number, roots: Map<number, Restarted>): Promise<void> {
     const random = new Random(mixSeed(this.#seed, write, 77));
-    const kinds = kindsOf(this.log[write] as SimulatedWrite);
-    const first = { write, kind: kinds[random.below(kinds.length)] as number };
-    const world = this.#walker.after(first, this.#seedOf([first]));
-    const before = world.fork();
-    const { rerun } = await this.#restart(world, true);
-    const walker = new LogWalker(before, rerun.device.log);
-    for (let again = 0; again < rerun.device.log.length; again++) {
-      const its = kindsOf(rerun.device.log[again] as SimulatedWrite);
-      const cuts = [first, { write: again, kind: its[random.below(its.length)] as number }];
-      const second = await this.#restart(walker.after(cuts[1] as Cut, this.#seedOf(cuts)), false);
-      await this.#settle(tally, cuts, second.rerun, second.bootProblem);
+    const root = await this.#root(write, random, roots);
+    const { log } = root.rerun.device;
+    const walker = new LogWalker(root.before, log);
+    for (let again = 0; again < log.length; again++) {
+      const cuts = [...root.cuts, { write: again, kind: anyKind(log, again, random) }];
+      await this.#settle(tally, await this.#cut(cuts, walker, false));
     }
   }
 
-  /** Two to five cuts in a row, the first at `write`. */
-  async #cutChain(tally: Tally, write: number, number: number): Promise<void> {
-    const random = new Random(mixSeed(this.#seed, write, 99, number));
-    const depth = random.below(4) === 0 ? 3 + random.below(3) : 2;
-    const cuts: Cut[] = [];
-    let walker = this.#walker;
-    let log = this.log;
-    for (let at = write; ; at = random.below(log.length)) {
-      const kinds = kindsOf(log[at] as SimulatedWrite);
-      cuts.push({ write: at, kind: kinds[random.below(kinds.length)] as number });
-      const world = walker.after(cuts.at(-1) as Cut, this.#seedOf(cuts));
-      const before = world.fork();
-      const last = cuts.length === depth;
-      const { rerun, bootProblem } = await this.#restart(world, !last);
-      // A rerun that has nothing left to write cannot be cut: the chain ends early.
-      if (last || bootProblem !== undefined || rerun.device.log.length === 0) {
-        return this.#settle(tally, cuts, rerun, bootProblem);
+  /**
+   * `plan.deeper` further cuts in the runs after a cut at `plan.write`, in chains of two to five cuts. Every cut of a chain is
+   * followed by a run to the end, which is judged and whose log the next cut is made from: a judged cut costs one run.
+   */
+  async #cutReruns(tally: Tally, plan: WritePlan, roots: Map<number, Restarted>): Promise<void> {
+    const { write } = plan;
+    const wanted = tally.cuts + (plan.deeper as number);
+    for (let chain = 0; tally.cuts < wanted; chain++) {
+      const random = new Random(mixSeed(this.#seed, write, 99, chain));
+      let last = await this.#root(write, random, roots);
+      // A run that has nothing left to write cannot be cut: its own cut is judged instead.
+      if (last.rerun.device.log.length === 0) await this.#settle(tally, last);
+      for (let deeper = random.below(4) === 0 ? 2 + random.below(3) : 1; deeper > 0; deeper--) {
+        const { log } = last.rerun.device;
+        if (log.length === 0 || tally.cuts === wanted) break;
+        const at = random.below(log.length);
+        const cuts = [...last.cuts, { write: at, kind: anyKind(log, at, random) }];
+        last = await this.#cut(cuts, new LogWalker(last.before, log), deeper > 1);
+        await this.#settle(tally, last);
       }
-      log = rerun.device.log;
-      walker = new LogWalker(before, log);
     }
   }
 
@@ -328,7 +355,7 @@ export class Rehearsal {
     if (replay === undefined) return undefined;
     const tally = emptyTally();
     const bootProblem = await this.#subject.boots?.(reviveDevice(this.#first, replay.world.fork(), false));
-    await this.#settle(tally, cuts, replay.rerun, bootProblem);
+    await this.#settle(tally, { cuts, before: replay.world, rerun: replay.rerun, bootProblem });
     return tally;
   }
 }

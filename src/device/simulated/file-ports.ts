@@ -53,10 +53,11 @@ class SimulatedFiles {
   /** Follows a path; undefined when a folder on the way is missing. @throws OtaError DEVICE_LINK_REFUSED, DEVICE_NOT_FOLDER */
   place(given: string): Place | undefined {
     this.machine.check();
-    const path = `/${pathParts(given).join("/")}`;
+    const all = pathParts(given);
+    const path = `/${all.join("/")}`;
     const area = this.area(path);
     const fs = this.machine.world.media[area.medium] as FileSystemMedium;
-    const parts = pathParts(path.slice(area.at === "/" ? 0 : area.at.length) || "/");
+    const parts = area.at === "/" ? all : pathParts(path.slice(area.at.length) || "/");
     const name = parts.pop();
     let folder = fs.root;
     if (name === undefined) return { area, fs, folder, name: "", ino: fs.root, path };

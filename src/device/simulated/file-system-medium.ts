@@ -24,8 +24,8 @@ export interface Inode {
   selinuxLabel: string | undefined;
   capabilities: bigint | undefined;
   readonly text: string;
-  readonly content: PagedBytes;
-  readonly entries: Map<string, number>;
+  content: PagedBytes;
+  entries: Map<string, number>;
   /** Names that mean this inode. */
   links: number;
 }
@@ -85,7 +85,9 @@ class FileTree {
   edit(ino: number): Inode | undefined {
     const inode = this.#inodes.get(ino);
     if (inode === undefined || this.#owned.has(ino)) return inode;
-    const copy = { ...inode, content: inode.content.fork(), entries: new Map(inode.entries) };
+    const copy = { ...inode };
+    if (inode.kind === "folder") copy.entries = new Map(inode.entries);
+    else if (inode.kind === "file") copy.content = inode.content.fork();
     this.set(ino, copy);
     return copy;
   }
@@ -246,8 +248,18 @@ export class FileSystemMedium implements Medium {
     this.#pending = rest;
   }
 
+  /** After a sync the durable file is the visible one: its pages are shared instead of written a second time. */
   #syncFile(ino: number): void {
-    this.#settle((op) => "ino" in op && op.ino === ino);
+    const rest = this.#pending.filter((op) => !("ino" in op && op.ino === ino));
+    if (rest.length === this.#pending.length) return;
+    this.#pending = rest;
+    this.#ensure(this.#durable, ino);
+    const visible = this.#visible.get(ino);
+    if (visible === undefined) return;
+    this.#durable.change(ino, (inode) => {
+      const { links } = inode;
+      Object.assign(inode, visible, { content: visible.content.fork(), entries: inode.entries, links });
+    });
   }
 
   #syncFolder(ino: number): void {
