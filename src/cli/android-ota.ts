@@ -2,7 +2,7 @@
 import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { availableParallelism } from "node:os";
-import { delimiter, join, resolve } from "node:path";
+import { resolve } from "node:path";
 import type { MadePackage, MakeOptions } from "../android/releasetools/options.ts";
 import {
   makeBlockFull,
@@ -12,108 +12,27 @@ import {
   makeVerifyPackage,
   openTargetFiles,
   patchMakerOf,
-  readKeys,
   signPlan,
-  verifyPackage,
   writePlan,
   type BlockOptions,
   type DeviceExtension,
   type PackageSigner,
   type TargetFiles,
 } from "../android/index.ts";
-import { signerFromCommand, signerFromFiles } from "../android/signing/keys.node.ts";
 import { toHex } from "../core/bytes.ts";
 import { OtaError } from "../core/errors.ts";
-import type { Cancel, ProgressSink, RandomReader } from "../core/ports.ts";
+import type { ProgressSink } from "../core/ports.ts";
 import { streamRange } from "../core/streams.ts";
 import { decodeText } from "../core/text.ts";
-import { openZip, type ZipArchive } from "../core/zip/index.ts";
+import type { ZipArchive } from "../core/zip/index.ts";
 import { createDeltaEngine } from "../delta/engine.node.ts";
-import { nodeCodecs, nodeDigests, openFileReader } from "../device/index.ts";
+import { nodeCodecs, nodeDigests } from "../device/index.ts";
+import { isAbBuild, makeAb } from "./android-ab.ts";
 import { createPendingFile, type PendingFile } from "./android-output.ts";
+import type { OtaPorts, OtaRequest, OtaResult } from "./android-request.ts";
+import { openSigner, verifyOwn } from "./android-signer.ts";
+import { OpenFiles } from "./android-zips.ts";
 import { loadExtension } from "./device-extension.ts";
-
-/** A package request, as the command line said it. Paths are relative to `cwd`. */
-export interface OtaRequest {
-  readonly cwd: string;
-  readonly targetFiles: string;
-  readonly output: string;
-  readonly source?: string;
-  readonly profile: "safe" | "vendor";
-  readonly wipeUserData: boolean;
-  readonly omitPrereq: boolean;
-  readonly extraScript?: string;
-  readonly twoStep: boolean;
-  readonly fota: boolean;
-  readonly extension?: string;
-  readonly extras: ReadonlyMap<string, string>;
-  readonly jobs?: number;
-  readonly verbose: boolean;
-  /** Block-based packages of the 7.1 tool; absent: file-based ones of the 4.4 tool. */
-  readonly block?: BlockRequest;
-  readonly signing: SigningRequest;
-}
-
-export interface BlockRequest {
-  readonly verify: boolean;
-  /** Make a package that only checks. */
-  readonly genVerify: boolean;
-  readonly downgrade: boolean;
-  readonly brotli: boolean;
-  readonly stashThreshold?: number;
-  /** File with the program, instead of the build's updater. */
-  readonly binary?: string;
-}
-
-export interface SigningRequest {
-  /** Leave the package unsigned. */
-  readonly none: boolean;
-  /** Key path without suffix; absent: the build's default key. */
-  readonly key?: string;
-  readonly privateKeySuffix?: string;
-  readonly publicKeySuffix?: string;
-  readonly password?: string;
-  /** Command that signs; needs `certificate` or the certificate beside `key`. */
-  readonly command?: string;
-  readonly certificate?: string;
-  /** Folder searched first for programs of the command. */
-  readonly searchPath?: string;
-}
-
-export interface OtaResult {
-  readonly output: string;
-  readonly size: number;
-  /** SHA-256, hex. */
-  readonly sha256: string;
-  readonly kind: "full" | "incremental";
-  readonly signed: boolean;
-  readonly entries: number;
-  readonly patches: number;
-  readonly metadata: Readonly<Record<string, string>>;
-}
-
-export interface OtaPorts {
-  readonly progress: ProgressSink;
-  readonly cancel: Cancel;
-}
-
-/** SHA-1 of Android's public test certificates: everyone has their private keys. */
-const PUBLIC_TEST_KEYS: ReadonlySet<string> = new Set(["61ed377e85d386a8dfee6b864bd85b0bfaa5af81"]);
-
-/** Target files and what must be closed when they are done with. */
-class OpenFiles {
-  readonly #readers: { close(): Promise<void> }[] = [];
-
-  async zip(path: string): Promise<ZipArchive> {
-    const reader = await openFileReader(path);
-    this.#readers.push(reader);
-    return openZip(reader, { codecs: nodeCodecs, crc32: (b, c) => nodeDigests.crc32(b, c) });
-  }
-
-  async close(): Promise<void> {
-    for (const reader of this.#readers) await reader.close();
-  }
-}
 
 async function openTarget(
   files: OpenFiles,
@@ -134,56 +53,6 @@ async function openTarget(
   });
 }
 
-/** `keys/release.pk8` and `keys/release.x509.pem` name the same pair as `keys/release`. */
-function keyPath(path: string): string {
-  return path.replace(/\.(pk8|x509\.pem|pem)$/, "");
-}
-
-async function openSigner(
-  request: OtaRequest,
-  defaultKey: string,
-  progress: ProgressSink,
-): Promise<PackageSigner | undefined> {
-  const { none, command, certificate, searchPath, key, password, privateKeySuffix, publicKeySuffix } = request.signing;
-  if (none) return undefined;
-  let signer: PackageSigner;
-  const path = resolve(request.cwd, keyPath(key ?? defaultKey));
-  if (command !== undefined) {
-    if (searchPath !== undefined) {
-      const folder = resolve(request.cwd, searchPath);
-      process.env["PATH"] = [join(folder, "bin"), folder, process.env["PATH"] ?? ""].join(delimiter);
-    }
-    const file =
-      certificate === undefined ? `${path}${publicKeySuffix ?? ".x509.pem"}` : resolve(request.cwd, certificate);
-    signer = await signerFromCommand(command, file);
-  } else {
-    if (key === undefined && !existsSync(`${path}${publicKeySuffix ?? ".x509.pem"}`)) {
-      throw new OtaError("ANDROID_KEY", {
-        what: "no signing key was named, and the build's default key is not on this machine",
-        where: defaultKey,
-        hint:
-          "Name one with -k KEY (KEY.pk8 and KEY.x509.pem), or leave the package unsigned with --no_signing. " +
-          "Make one with: openssl req -x509 -newkey rsa:2048 -sha256 -days 10000 -nodes -keyout KEY.pem -out KEY.x509.pem -subj /CN=release",
-      });
-    }
-    signer = await signerFromFiles({
-      path,
-      ...(privateKeySuffix === undefined ? {} : { privateKeySuffix }),
-      ...(publicKeySuffix === undefined ? {} : { publicKeySuffix }),
-      ...(password === undefined ? {} : { password }),
-    });
-  }
-  const digest = nodeDigests.create("sha1");
-  digest.update(signer.certificate);
-  if (PUBLIC_TEST_KEYS.has(toHex(digest.digest()))) {
-    progress.note(
-      "warning",
-      "this is Android's public test key: everyone can sign packages that devices with it accept",
-    );
-  }
-  return signer;
-}
-
 async function openExtension(
   request: OtaRequest,
   target: TargetFiles,
@@ -198,19 +67,6 @@ async function openExtension(
   }
   progress.note("warning", `the build's device extension ${toolExtensions} is not on this machine: none is used`);
   return undefined;
-}
-
-/** Reads the finished package as a device would: it must be accepted with the signer's own certificate. */
-async function verifyOwn(reader: RandomReader, signer: PackageSigner, ports: OtaPorts): Promise<void> {
-  const keys = await readKeys(signer.otacert, { name: "the signing certificate", codecs: nodeCodecs });
-  const verdict = await verifyPackage(reader, keys, { digests: nodeDigests, cancel: ports.cancel });
-  if (!verdict.accepted) {
-    throw new OtaError("ANDROID_SIGNER", {
-      what: "the signature does not belong to the certificate",
-      found: verdict.reason ?? "rejected",
-      hint: "Nothing was written. Does the signing command use the key of this certificate?",
-    });
-  }
 }
 
 async function write(
@@ -269,6 +125,9 @@ async function make(
 /** Makes, signs and writes the package. The output appears under its name only when it is whole. @throws OtaError */
 export async function makeOta(request: OtaRequest, ports: OtaPorts): Promise<OtaResult> {
   const { progress, cancel } = ports;
+  if (request.payload === "always" || (request.payload === "auto" && (await isAbBuild(request)))) {
+    return makeAb(request, ports);
+  }
   const files = new OpenFiles();
   const jobs = request.jobs ?? availableParallelism();
   let engine: ReturnType<typeof createDeltaEngine> | undefined;

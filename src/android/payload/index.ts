@@ -21,3 +21,13 @@ export {
   type PayloadVerifyOptions,
   type SignatureState,
 } from "./verify.ts";
+export { openAbBuild, type AbBuild } from "./ab-build.ts";
+export { checkPlaces, planAbPackage, type AbPackageOptions, type MadeAbPackage } from "./ab-package.ts";
+export {
+  makePayload,
+  propertiesText,
+  type MadePayload,
+  type MakePayloadOptions,
+  type PayloadPartition,
+} from "./make.ts";
+export type { PayloadPackers, Scratch } from "./packers.ts";

@@ -58,7 +58,7 @@ function parsePrivateKey(bytes: Buffer, path: string, password: string | undefin
 
 interface Certificate {
   readonly x509: X509Certificate;
-  readonly facts: Pick<PackageSigner, "certificate" | "otacert" | "keyType" | "hash">;
+  readonly facts: Omit<PackageSigner, "sign">;
 }
 
 /** Recovery of 4.4 to 8 takes RSA 2048 with exponent 3 or 65537, and EC P-256 from 5.0 on; from 9 on also RSA 4096. */
@@ -92,7 +92,10 @@ async function readCertificate(path: string): Promise<Certificate> {
     throw new OtaError("ANDROID_KEY", { what: "an EC key needs a certificate signed with SHA-256", where: path });
   }
   const otacert = isPem(bytes) ? new Uint8Array(bytes) : new TextEncoder().encode(x509.toString());
-  return { x509, facts: { certificate, otacert, keyType, hash } };
+  const bits = x509.publicKey.asymmetricKeyDetails?.modulusLength ?? 0;
+  // DER of two 256-bit integers: 2 + 2 * (2 + 33).
+  const signatureSize = keyType === "rsa" ? bits / 8 : 72;
+  return { x509, facts: { certificate, otacert, keyType, hash, signatureSize } };
 }
 
 /** A signer over a key pair in files. @throws OtaError ANDROID_KEY */
@@ -113,8 +116,8 @@ export async function signerFromFiles(files: KeyFiles): Promise<PackageSigner> {
   }
   return {
     ...facts,
-    async sign(message) {
-      const sign = createSign(facts.hash);
+    async sign(message, hash = facts.hash) {
+      const sign = createSign(hash);
       for await (const chunk of message) sign.update(chunk);
       return new Uint8Array(sign.sign(key));
     },
@@ -177,6 +180,6 @@ export async function signerFromCommand(command: string, certificatePath: string
   const { facts } = await readCertificate(certificatePath);
   return {
     ...facts,
-    sign: (message) => runCommand(command, message, { OTAFORGE_SIGN_HASH: facts.hash }),
+    sign: (message, hash = facts.hash) => runCommand(command, message, { OTAFORGE_SIGN_HASH: hash }),
   };
 }

@@ -7,7 +7,7 @@ import { OtaError } from "../../core/errors.ts";
 import type { ByteStream, Cancel, Codecs, Digests, ProgressSink, RandomReader } from "../../core/ports.ts";
 import { checkCancel, memoryReader, streamRange } from "../../core/streams.ts";
 import { encodeText } from "../../core/text.ts";
-import type { ZipTime } from "../../core/zip/entry.ts";
+import type { ZipEntry, ZipTime } from "../../core/zip/entry.ts";
 import type { ZipArchive } from "../../core/zip/read.ts";
 import { createZipWriter, setZipComment, type ZipEntryInput, type ZipSink } from "../../core/zip/write.ts";
 import { archiveEntry, createPlan, type PackagePlan, type PlannedEntry } from "../releasetools/package-plan.ts";
@@ -67,6 +67,58 @@ function sortedEntries(entries: readonly PlannedEntry[], era: "4.4" | "7.1"): Pl
     .map(([, e]) => e);
 }
 
+/** How the entries of a signed package are written, one after the other. */
+function entryInputs(when: ZipTime, era: "4.4" | "7.1"): (name: string, method: 0 | 8) => ZipEntryInput {
+  let first = true;
+  return (name, method) => {
+    const jar = first ? { extra: JAR_EXTRA, localExtra: JAR_EXTRA } : {};
+    first = false;
+    const align = era === "7.1" && method === 0 ? { align: 4 } : {};
+    return { name, method, when, externalAttributes: 0, versionMadeBy: FAT_20, ...jar, ...align };
+  };
+}
+
+/**
+ * Where the stored entries of a plan will stand in the package that {@link signPlan} makes of it in the manner of 7.1:
+ * property files name these places, inside the package itself. Depends on names and sizes alone.
+ */
+export async function signedPlaces(plan: Pick<PackagePlan, "entries">): Promise<ReadonlyMap<string, ZipEntry>> {
+  const nowhere: ZipSink = { write: () => Promise.resolve() };
+  const codecs: Pick<Codecs, "deflateRaw"> = { deflateRaw: (input) => input };
+  const zip = createZipWriter(nowhere, { codecs, crc32: () => 0 });
+  const input = entryInputs(entryTime(new Date(0)), "7.1");
+  const places = new Map<string, ZipEntry>();
+  const blank = new Uint8Array(1 << 20);
+  for (const entry of sortedEntries(plan.entries, "7.1")) {
+    const { name, method } = entry.input;
+    if (method !== 0) continue;
+    const data = async function* (): ByteStream {
+      await Promise.resolve();
+      for (let left = entry.size; left > 0; left -= blank.length) yield blank.subarray(0, Math.min(left, blank.length));
+    };
+    places.set(name, await zip.add(input(name, 0), { size: entry.size, data: data() }));
+  }
+  return places;
+}
+
+/**
+ * Writes a plan of stored entries unsigned and laid out as {@link signPlan} would in the manner of 7.1, so that signing it
+ * later moves nothing. Gives the size of the file.
+ */
+export async function writeUnsignedPlan(
+  plan: Pick<PackagePlan, "entries">,
+  output: ZipSink,
+  options: Pick<SignOptions, "codecs" | "digests" | "cancel">,
+): Promise<number> {
+  const zip = createZipWriter(output, { codecs: options.codecs, crc32: (b, c) => options.digests.crc32(b, c) });
+  const input = entryInputs({ year: 2009, month: 1, day: 1, hour: 0, minute: 0, second: 0 }, "7.1");
+  for (const entry of sortedEntries(plan.entries, "7.1")) {
+    checkCancel(options.cancel);
+    await zip.add(input(entry.input.name, entry.input.method ?? 8), { size: entry.size, data: entry.content() });
+  }
+  return (await zip.finish()).size;
+}
+
 /** Signs a plan into `output`, which must be empty. Gives the size of the file. @throws OtaError ANDROID_KEY, ANDROID_SIGNER */
 export async function signPlan(
   plan: Pick<PackagePlan, "entries">,
@@ -81,13 +133,7 @@ export async function signPlan(
   const entries = sortedEntries(plan.entries, era);
   const totalBytes = entries.reduce((sum, e) => sum + e.size, 0);
   let doneBytes = 0;
-  let first = true;
-  const input = (name: string, method: 0 | 8): ZipEntryInput => {
-    const jar = first ? { extra: JAR_EXTRA, localExtra: JAR_EXTRA } : {};
-    first = false;
-    const align = era === "7.1" && method === 0 ? { align: 4 } : {};
-    return { name, method, when, externalAttributes: 0, versionMadeBy: FAT_20, ...jar, ...align };
-  };
+  const input = entryInputs(when, era);
   for (const entry of entries) {
     checkCancel(options.cancel);
     const digest = options.digests.create(signer.hash);

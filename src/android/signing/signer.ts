@@ -11,6 +11,11 @@ export interface PackageSigner {
   readonly keyType: "rsa" | "ec";
   /** Follows the certificate's own signature: recovery takes it from there. */
   readonly hash: SignatureHash;
-  /** RSA PKCS#1 v1.5 block, or an ECDSA signature as DER. @throws OtaError ANDROID_SIGNER */
-  sign(message: ByteStream): Promise<Uint8Array>;
+  /** Most bytes of a signature: the RSA modulus, or the longest DER of an ECDSA signature. */
+  readonly signatureSize: number;
+  /**
+   * RSA PKCS#1 v1.5 block, or an ECDSA signature as DER. `hash`: another one than {@link PackageSigner.hash}; payloads are
+   * signed with SHA-256 whatever the certificate says. @throws OtaError ANDROID_SIGNER
+   */
+  sign(message: ByteStream, hash?: SignatureHash): Promise<Uint8Array>;
 }

@@ -2,7 +2,8 @@
 import { OtaError } from "../../core/errors.ts";
 import { formatBytes } from "../../core/progress.ts";
 import { printable } from "../../core/text.ts";
-import { makeOta, type BlockRequest, type OtaRequest, type OtaResult } from "../android-ota.ts";
+import { makeOta } from "../android-ota.ts";
+import type { BlockRequest, OtaRequest, OtaResult } from "../android-request.ts";
 import { getopt, type GetoptOption, type GetoptResult } from "../getopt.ts";
 import type { Io } from "../io.ts";
 import { paintProgress, parseProgressStyle } from "../progress.ts";
@@ -46,6 +47,8 @@ export const OTA_OPTIONS: readonly GetoptOption[] = [
   flag("downgrade"),
   value("stash_threshold"),
   value("binary"),
+  extra(flag("payload")),
+  extra(flag("keep_slot")),
   extra(flag("brotli")),
   extra(flag("no_signing")),
   extra(value("sign_command")),
@@ -88,6 +91,10 @@ Block-based packages (the 7.1 tool; the build needs IMAGES/system.img and IMAGES
   --stash_threshold SHARE       share of the cache partition that may be used (0.8)
   -b, --binary FILE             program of the package instead of the build's updater
   --brotli                      new data packed with brotli, for updaters of 8.1 and later
+
+A/B packages (payload.bin; made by themselves for builds that say ab_update=true):
+  --payload                     make one whatever the build says; -i makes a delta, --downgrade, -w and -n work as above
+  --keep_slot                   the device keeps its slot at the next boot (SWITCH_SLOT_ON_REBOOT=0)
 
 Not in the original program:
   --era 4.4|7.1                 which year's tool (default 4.4; with --block 7.1)
@@ -180,7 +187,8 @@ export function parseOtaArguments(
   const era = values.get("era") ?? (values.has("block") || values.has("gen_verify") ? "7.1" : "4.4");
   if (era !== "4.4" && era !== "7.1")
     throw usage("unknown era", "--era", { expected: "4.4 or 7.1", found: printable(era) });
-  const block = blockRequest(values, era);
+  const payload = values.has("payload") ? "always" : values.get("era") === "4.4" ? "never" : "auto";
+  const block = payload === "always" ? undefined : blockRequest(values, era);
   const text = <K extends string>(key: K, option: string): { [P in K]?: string } => {
     const found = values.get(option);
     return (found === undefined ? {} : { [key]: found }) as { [P in K]?: string };
@@ -204,6 +212,9 @@ export function parseOtaArguments(
     ...(threads === undefined ? {} : { jobs: Number(threads) }),
     verbose: values.has("verbose"),
     ...(block === undefined ? {} : { block }),
+    payload,
+    downgrade: values.has("downgrade"),
+    keepSlot: values.has("keep_slot"),
     signing: {
       none: values.has("no_signing"),
       ...text("key", "package_key"),
@@ -219,9 +230,10 @@ export function parseOtaArguments(
 
 function summary(result: OtaResult): string {
   const signed = result.signed ? "signed" : "NOT signed: devices with keys refuse it";
+  const operations = result.operations === undefined ? "" : `${result.operations} operations, `;
   return (
     `${result.output}: ${result.kind} package, ${formatBytes(result.size)}, ${result.entries} entries, ` +
-    `${result.patches} patches, ${signed}\nsha256 ${result.sha256}\n`
+    `${operations}${result.patches} patches, ${signed}\nsha256 ${result.sha256}\n`
   );
 }
 

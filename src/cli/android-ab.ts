@@ -1,0 +1,255 @@
+/** Makes an A/B package (payload.bin) from target files. */
+import { availableParallelism } from "node:os";
+import { dirname, resolve } from "node:path";
+import {
+  checkPlaces,
+  makePayload,
+  mapImage,
+  openAbBuild,
+  openImage,
+  OPERATION_NUMBER,
+  planAbPackage,
+  signPlan,
+  writeUnsignedPlan,
+  type AbBuild,
+  type MadeAbPackage,
+  type MakePayloadOptions,
+  type MappedFile,
+  type PackageSigner,
+  type PayloadPartition,
+} from "../android/index.ts";
+import { createPackers } from "../android/payload/packers.node.ts";
+import { parseKeyValues } from "../android/target-files/key-values.ts";
+import { toHex } from "../core/bytes.ts";
+import { OtaError } from "../core/errors.ts";
+import type { RandomReader } from "../core/ports.ts";
+import { checkCancel, streamRange } from "../core/streams.ts";
+import { decodeText } from "../core/text.ts";
+import { openZip } from "../core/zip/index.ts";
+import { createDeltaEngine } from "../delta/engine.node.ts";
+import { nodeCodecs, nodeDigests } from "../device/index.ts";
+import { createPendingFile, type PendingFile } from "./android-output.ts";
+import type { OtaPorts, OtaRequest, OtaResult } from "./android-request.ts";
+import { openSigner, verifyOwn } from "./android-signer.ts";
+import { OpenFiles } from "./android-zips.ts";
+import { createScratchFile, type ScratchFile } from "./scratch-file.ts";
+
+const MAX_TEXT = 16 * 2 ** 20;
+/** Deltas of builds that do not say their minor version: what every update engine since Android 7 can apply. */
+const FIRST_MINOR = 4;
+const PATCHES: ReadonlySet<number> = new Set([OPERATION_NUMBER.SOURCE_BSDIFF, OPERATION_NUMBER.BROTLI_BSDIFF]);
+
+/** Whether the target files are those of an A/B device. */
+export async function isAbBuild(request: OtaRequest): Promise<boolean> {
+  if (/\.zip\+.+\.zip$/i.test(request.targetFiles)) return false;
+  const files = new OpenFiles();
+  try {
+    const zip = await files.zip(resolve(request.cwd, request.targetFiles));
+    const entry = zip.get("META/misc_info.txt");
+    if (entry === undefined) return false;
+    const info = parseKeyValues(decodeText(await zip.read(entry, MAX_TEXT)), entry.name);
+    return info.get("ab_update") === "true";
+  } finally {
+    await files.close();
+  }
+}
+
+/** What file-based and block-based packages have and payloads do not. @throws OtaError USAGE */
+function refuseScriptOptions(request: OtaRequest): void {
+  const given = [
+    request.twoStep ? "--two_step" : undefined,
+    request.extraScript === undefined ? undefined : "--extra_script",
+    request.extension === undefined ? undefined : "--device_specific",
+    request.block?.genVerify === true ? "--gen_verify" : undefined,
+  ].filter((o) => o !== undefined);
+  if (given.length === 0) return;
+  throw new OtaError("USAGE", {
+    what: "an A/B package has no script",
+    where: given.join(", "),
+    hint: "Leave the option out; what must run after the update goes into META/postinstall_config.txt of the build.",
+  });
+}
+
+/** Images of both builds, unpacked into temporary files. */
+class Images {
+  readonly #folder: string;
+  readonly #ports: OtaPorts;
+  readonly #files: ScratchFile[] = [];
+
+  constructor(folder: string, ports: OtaPorts) {
+    this.#folder = folder;
+    this.#ports = ports;
+  }
+
+  async scratch(): Promise<ScratchFile> {
+    const file = await createScratchFile(this.#folder);
+    this.#files.push(file);
+    return file;
+  }
+
+  /** Undefined when the build has no such image. */
+  async open(
+    build: AbBuild,
+    name: string,
+  ): Promise<{ raw: RandomReader; files?: ReadonlyMap<string, MappedFile> } | undefined> {
+    const entry = build.zip.get(`IMAGES/${name}.img`) ?? build.zip.get(`RADIO/${name}.img`);
+    if (entry === undefined) return undefined;
+    const file = await this.scratch();
+    for await (const chunk of build.zip.stream(entry)) {
+      checkCancel(this.#ports.cancel);
+      await file.append(chunk);
+      this.#ports.progress.progress({ phase: "unpack", item: name, doneBytes: file.size, totalBytes: entry.size });
+    }
+    const image = await openImage(file.reader());
+    const mapEntry = build.zip.get(`IMAGES/${name}.map`);
+    if (mapEntry === undefined) return { raw: image.raw };
+    const { files } = await mapImage(image, decodeText(await build.zip.read(mapEntry)));
+    return { raw: image.raw, files };
+  }
+
+  async close(): Promise<void> {
+    for (const file of this.#files) await file.close();
+  }
+}
+
+async function openPartition(
+  name: string,
+  target: AbBuild,
+  source: AbBuild | undefined,
+  images: Images,
+): Promise<PayloadPartition> {
+  const fresh = await images.open(target, name);
+  if (fresh === undefined) {
+    throw new OtaError("ANDROID_TARGET_FILES", { what: "the target files lack an entry", where: `IMAGES/${name}.img` });
+  }
+  const old = source === undefined ? undefined : await images.open(source, name);
+  return {
+    name,
+    fresh: fresh.raw,
+    ...(old === undefined ? {} : { old: old.raw }),
+    ...(fresh.files === undefined ? {} : { freshFiles: fresh.files }),
+    ...(old?.files === undefined ? {} : { oldFiles: old.files }),
+    postinstall: target.postinstall(name),
+  };
+}
+
+/** Timestamps and devices of both builds must fit. @throws OtaError ANDROID_NOT_POSSIBLE */
+function checkBuilds(target: AbBuild, source: AbBuild, request: OtaRequest): void {
+  const [before, after] = [source, target].map((b) => b.needProp("ro.product.device"));
+  if (before !== after) {
+    throw new OtaError("ANDROID_NOT_POSSIBLE", {
+      what: "the builds are for different devices",
+      where: "ro.product.device",
+      expected: before ?? "",
+      found: after ?? "",
+    });
+  }
+  const [old, fresh] = [source, target].map((b) => Number(b.needProp("ro.build.date.utc"))) as [number, number];
+  if (fresh < old && !request.downgrade && !request.omitPrereq) {
+    throw new OtaError("ANDROID_NOT_POSSIBLE", {
+      what: "the target build is older than the source build: the device would refuse the package",
+      where: "ro.build.date.utc",
+      expected: `${old} or later`,
+      found: fresh,
+      hint: "Say --downgrade (user data is wiped), or -n to leave the check out.",
+    });
+  }
+}
+
+function minorVersionOf(target: AbBuild, source: AbBuild | undefined, ports: OtaPorts): number {
+  // The program that applies the delta is the one on the device: the source's.
+  const minor = (source ?? target).minorVersion;
+  if (minor === undefined && source !== undefined) {
+    ports.progress.note(
+      "warning",
+      `META/update_engine_config.txt does not say PAYLOAD_MINOR_VERSION: ${FIRST_MINOR} is taken`,
+    );
+  }
+  return minor ?? FIRST_MINOR;
+}
+
+async function write(
+  made: MadeAbPackage,
+  signer: PackageSigner | undefined,
+  file: PendingFile,
+  ports: OtaPorts,
+): Promise<number> {
+  const common = { codecs: nodeCodecs, digests: nodeDigests, cancel: ports.cancel };
+  const size =
+    signer === undefined
+      ? await writeUnsignedPlan(made.plan, file, common)
+      : await signPlan(made.plan, file, signer, { ...common, progress: ports.progress, era: "7.1" });
+  const reader = file.reader(size);
+  if (signer !== undefined) await verifyOwn(reader, signer, ports);
+  checkPlaces(made, await openZip(reader, { codecs: nodeCodecs, crc32: (b, c) => nodeDigests.crc32(b, c) }));
+  return size;
+}
+
+/** Makes, signs and writes the package. The output appears under its name only when it is whole. @throws OtaError */
+export async function makeAb(request: OtaRequest, ports: OtaPorts): Promise<OtaResult> {
+  refuseScriptOptions(request);
+  const { progress, cancel } = ports;
+  const output = resolve(request.cwd, request.output);
+  const jobs = request.jobs ?? availableParallelism();
+  const files = new OpenFiles();
+  const images = new Images(dirname(output), ports);
+  let engine: ReturnType<typeof createDeltaEngine> | undefined;
+  let file: PendingFile | undefined;
+  try {
+    const build = async (name: string): Promise<AbBuild> => openAbBuild(await files.zip(resolve(request.cwd, name)));
+    const target = await build(request.targetFiles);
+    const source = request.source === undefined ? undefined : await build(request.source);
+    if (request.verbose) {
+      for (const [key, value] of [...target.info].sort()) progress.note("info", `${key.padEnd(30)} = ${value}`);
+    }
+    if (source !== undefined) checkBuilds(target, source, request);
+    const signer = await openSigner(request, (source ?? target).defaultKey, progress);
+    file = await createPendingFile(output);
+    engine = createDeltaEngine({ jobs });
+    const packers = await createPackers(jobs);
+    if (packers.xz === undefined)
+      progress.note("warning", "there is no xz program on this machine: bzip2 is used instead");
+    const partitions: PayloadPartition[] = [];
+    for (const name of target.partitions) partitions.push(await openPartition(name, target, source, images));
+    const securityPatchLevel = target.prop("ro.build.version.security_patch");
+    const maxTimestamp = Number((request.downgrade ? (source ?? target) : target).needProp("ro.build.date.utc"));
+    const options: MakePayloadOptions = {
+      minorVersion: minorVersionOf(target, source, ports),
+      ...(request.omitPrereq ? {} : { maxTimestamp }),
+      ...(target.dynamicPartitions === undefined ? {} : { dynamicPartitions: target.dynamicPartitions }),
+      ...(securityPatchLevel === undefined ? {} : { securityPatchLevel }),
+      ...(signer === undefined ? {} : { signer }),
+      packers,
+      delta: engine,
+      digests: nodeDigests,
+      codecs: nodeCodecs,
+      scratch: await images.scratch(),
+      progress,
+      cancel,
+    };
+    const payload = await makePayload(partitions, options);
+    const { wipeUserData, downgrade, keepSlot, fota } = request;
+    const made = await planAbPackage(payload, target, source, { wipeUserData, downgrade, keepSlot, fota });
+    const size = await write(made, signer, file, ports);
+    const operations = payload.manifest.partitions.flatMap((p) => p.operations);
+    const digest = nodeDigests.create("sha256");
+    for await (const chunk of streamRange(file.reader(size))) digest.update(chunk);
+    await file.keep();
+    return {
+      output,
+      size,
+      sha256: toHex(digest.digest()),
+      kind: source === undefined ? "full" : "incremental",
+      signed: signer !== undefined,
+      entries: made.plan.entries.length,
+      patches: operations.filter((op) => PATCHES.has(op.type ?? 0)).length,
+      operations: operations.length,
+      metadata: Object.fromEntries([...made.metadata].sort()),
+    };
+  } finally {
+    await engine?.close();
+    await file?.drop();
+    await images.close();
+    await files.close();
+  }
+}

@@ -1,0 +1,60 @@
+/** What a package for Android is asked for, and what comes of it. */
+import type { Cancel, ProgressSink } from "../core/ports.ts";
+import type { SigningRequest } from "./android-signer.ts";
+
+/** A package request, as the command line said it. Paths are relative to `cwd`. */
+export interface OtaRequest {
+  readonly cwd: string;
+  readonly targetFiles: string;
+  readonly output: string;
+  readonly source?: string;
+  readonly profile: "safe" | "vendor";
+  readonly wipeUserData: boolean;
+  readonly omitPrereq: boolean;
+  readonly extraScript?: string;
+  readonly twoStep: boolean;
+  readonly fota: boolean;
+  readonly extension?: string;
+  readonly extras: ReadonlyMap<string, string>;
+  readonly jobs?: number;
+  readonly verbose: boolean;
+  /** Block-based packages of the 7.1 tool; absent: file-based ones of the 4.4 tool. */
+  readonly block?: BlockRequest;
+  /** Packages with payload.bin: `auto` for builds that say ab_update=true. */
+  readonly payload: "auto" | "always" | "never";
+  /** An older build over a newer one: user data is wiped. */
+  readonly downgrade: boolean;
+  /** A/B: the device keeps its slot at the next boot. */
+  readonly keepSlot: boolean;
+  readonly signing: SigningRequest;
+}
+
+export interface BlockRequest {
+  readonly verify: boolean;
+  /** Make a package that only checks. */
+  readonly genVerify: boolean;
+  readonly downgrade: boolean;
+  readonly brotli: boolean;
+  readonly stashThreshold?: number;
+  /** File with the program, instead of the build's updater. */
+  readonly binary?: string;
+}
+
+export interface OtaResult {
+  readonly output: string;
+  readonly size: number;
+  /** SHA-256, hex. */
+  readonly sha256: string;
+  readonly kind: "full" | "incremental";
+  readonly signed: boolean;
+  readonly entries: number;
+  readonly patches: number;
+  /** A/B packages: operations of the payload. */
+  readonly operations?: number;
+  readonly metadata: Readonly<Record<string, string>>;
+}
+
+export interface OtaPorts {
+  readonly progress: ProgressSink;
+  readonly cancel: Cancel;
+}
