@@ -5,6 +5,7 @@
 import type { Command } from "commander";
 import type { ManifestItem } from "../trust/index.ts";
 import type { ByteStream, Cancel, Device, ProgressSink, RandomReader } from "../core/ports.ts";
+import type { ReportFacts, StripStyle } from "../rehearse/index.ts";
 import type { Io } from "./io.ts";
 
 export type FamilyName = "sigmastar" | "k230" | "android";
@@ -74,7 +75,12 @@ export interface RehearseOptions extends CommonOptions {
   readonly seed: number;
   /** One chain of cuts and nothing else, as a report's `firstBroken.cut` says it. */
   readonly only?: string;
+  /** HTML page; the same as JSON is written beside it, with the ending `.json`. */
   readonly reportFile?: string;
+  /** What the report is of. */
+  readonly facts: ReportFacts;
+  /** How the strip is drawn on the terminal. */
+  readonly strip: StripStyle;
   readonly items: readonly ManifestItem[];
 }
 

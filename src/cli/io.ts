@@ -8,6 +8,8 @@ export interface Io {
   readonly stdin: AsyncIterable<Uint8Array>;
   /** Whether standard error is a terminal: where progress bars may be painted. */
   readonly errIsTerminal: boolean;
+  /** Whether standard output is a terminal that may be given colours (`NO_COLOR` is not set). */
+  readonly outHasColours?: boolean;
   readonly columns: number;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly cwd: string;
@@ -22,6 +24,7 @@ export function processIo(signal: AbortSignal): Io {
     err: (text) => void process.stderr.write(text),
     stdin: process.stdin,
     errIsTerminal: process.stderr.isTTY === true,
+    outHasColours: process.stdout.isTTY === true && (process.env["NO_COLOR"] ?? "") === "",
     columns: process.stderr.columns ?? 80,
     env: process.env,
     cwd: process.cwd(),

@@ -1,13 +1,13 @@
 /** What the families' `rehearse` have in common: the simulated copy, the threads, the report. */
-import { writeFile } from "node:fs/promises";
 import { concatBytes } from "../core/bytes.ts";
 import { OtaError } from "../core/errors.ts";
 import { copyToSimulation, openDevice } from "../device/index.ts";
 import type { SimulatedSpec } from "../device/index.ts";
 import { rehearseOnThreads } from "../rehearse/pool.node.ts";
-import { describeReport, reportPage } from "../rehearse/index.ts";
-import type { RehearsalJob } from "../rehearse/index.ts";
+import { describeReport, drawStrip, reportPage } from "../rehearse/index.ts";
+import type { RehearsalJob, RehearsalReport, ReportFacts } from "../rehearse/index.ts";
 import type { PackageInput, RehearseOptions, Report } from "./family.ts";
+import { replaceFile } from "./write-beside.ts";
 
 /** A package that is rehearsed lies in the memory of every thread, bytes at most. */
 const MAX_PACKAGE = 256 * 1024 * 1024;
@@ -40,12 +40,24 @@ export async function packageBytes(input: PackageInput): Promise<Uint8Array> {
   return concatBytes(...parts);
 }
 
+/** `report.html` → `report.json`; any other name gets the ending behind it. */
+function jsonBeside(reportFile: string): string {
+  return reportFile.endsWith(".html") ? `${reportFile.slice(0, -".html".length)}.json` : `${reportFile}.json`;
+}
+
+async function writeReport(file: string, report: RehearsalReport, facts: ReportFacts): Promise<void> {
+  await replaceFile(file, reportPage(report, facts));
+  const json = { package: facts.title, facts: Object.fromEntries(facts.rows), ...report };
+  await replaceFile(jsonBeside(file), `${JSON.stringify(json)}\n`);
+}
+
 /**
  * Rehearses on all cores and reports. `job.module` is the URL of a module that exports `rehearsalSubject(data)`; it is loaded in
- * every thread. Exit code 0 only when nothing is broken, else 6.
+ * every thread. Exit code 0 only when nothing is broken, else 6. The outcome of each single write is in the report files only:
+ * standard output stays short whatever the package is.
  */
 export async function rehearseJob(job: RehearsalJob, options: RehearseOptions): Promise<Report> {
-  const { cuts, seed, only, progress, cancel, reportFile } = options;
+  const { cuts, seed, only, progress, cancel, reportFile, facts, strip } = options;
   const report = await rehearseOnThreads(job, {
     cuts,
     seed,
@@ -53,6 +65,12 @@ export async function rehearseJob(job: RehearsalJob, options: RehearseOptions): 
     cancel,
     ...(only === undefined ? {} : { only }),
   });
-  if (reportFile !== undefined) await writeFile(reportFile, reportPage(report));
-  return { text: describeReport(report), json: { ...report }, exitCode: report.broken === 0 ? 0 : 6 };
+  if (reportFile !== undefined) await writeReport(reportFile, report, facts);
+  const { steps, ...counts } = report;
+  const letters = drawStrip({ steps }, { columns: 102, colour: false });
+  return {
+    text: describeReport(report, strip),
+    json: { ...counts, strip: letters.slice(1, -1) },
+    exitCode: report.broken === 0 ? 0 : 6,
+  };
 }

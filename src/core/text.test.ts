@@ -32,3 +32,9 @@ describe("text", () => {
     expect(printable(decodeText(new Uint8Array([0x1b, 0x5b, 0x41, 0xff, 0x0a])))).toBe("\\x1b[A\\xff\\x0a");
   });
 });
+
+test("a printed name can neither control the terminal nor look like another name", () => {
+  expect(printable("a\u001b[31m\n\u009b\udcff")).toBe("a\\x1b[31m\\x0a\\x9b\\xff");
+  expect(printable("gpj.\u202eexe\u2066\u2028\ud800")).toBe("gpj.\\u{202e}exe\\u{2066}\\u{2028}\\u{d800}");
+  expect(printable("räksmörgås 漢字 😀")).toBe("räksmörgås 漢字 😀");
+});

@@ -69,13 +69,17 @@ export function encodeText(text: string): Uint8Array {
   return out.slice(0, n);
 }
 
-/** A text made safe for a terminal and a log line: control characters and lone surrogates as `\xNN`. */
+/** Characters that change the order or lines of what stands around them: a name must not look like another. */
+const DIRECTION = /[\u200e\u200f\u2028-\u202e\u2066-\u2069]/;
+
+/** A text made safe for a terminal, a log line and a page: control characters and lone surrogates as `\xNN`, others as `\u{N}`. */
 export function printable(text: string): string {
   let out = "";
   for (const ch of text) {
     const c = ch.codePointAt(0) as number;
     if (c < 0x20 || c === 0x7f || (c >= 0x80 && c < 0xa0)) out += `\\x${c.toString(16).padStart(2, "0")}`;
     else if (c >= 0xdc80 && c < 0xdd00) out += `\\x${(c - 0xdc00).toString(16)}`;
+    else if (DIRECTION.test(ch) || (c >= 0xd800 && c < 0xe000)) out += `\\u{${c.toString(16)}}`;
     else out += ch;
   }
   return out;

@@ -33,6 +33,49 @@ export interface BrokenStep {
   readonly reason: string;
 }
 
+/** How a cut ended. */
+export type Outcome = "old" | "new" | "resumed" | "broken";
+
+/** What became of all cuts at one write of the clean run, or (kind `end`) of the one after its end. */
+export interface WriteOutcome {
+  /** Number of the write, from 0; the number of writes for the end. */
+  readonly index: number;
+  readonly kind: SimulatedWrite["kind"] | "end";
+  /** Node or path. */
+  readonly where: string;
+  readonly offsetBytes?: number;
+  readonly sizeBytes?: number;
+  /** One a kind of cut, in the order of CUT_KINDS; `null`: not tried, or a write that cannot be torn. */
+  readonly cuts: (Outcome | null)[];
+  /** Chains of cuts that begin here: while the installation was being repeated, the power went again. */
+  readonly repeated: Record<Outcome, number>;
+  /** Runs with an error instead of this write, and how many of them ended badly. */
+  faults: number;
+  brokenFaults: number;
+}
+
+function outcomesOf(index: number, write: SimulatedWrite | undefined): WriteOutcome {
+  const size =
+    write === undefined
+      ? undefined
+      : "bytes" in write
+        ? write.bytes.length
+        : "length" in write
+          ? write.length
+          : undefined;
+  return {
+    index,
+    kind: write?.kind ?? "end",
+    where: write?.where ?? "",
+    ...(write !== undefined && "offset" in write ? { offsetBytes: write.offset } : {}),
+    ...(size === undefined ? {} : { sizeBytes: size }),
+    cuts: CUT_KINDS.map(() => null),
+    repeated: { old: 0, new: 0, resumed: 0, broken: 0 },
+    faults: 0,
+    brokenFaults: 0,
+  };
+}
+
 /** Counts of a part of a rehearsal. `cuts` = `endedOld` + `endedNew` + `resumed` + broken cuts. */
 export interface Tally {
   cuts: number;
@@ -46,10 +89,12 @@ export interface Tally {
   /** Runs with an input or output error or a full medium instead of a cut. */
   faults: number;
   firstBroken?: BrokenStep;
+  /** One a write that was tried, in no order. */
+  readonly steps: WriteOutcome[];
 }
 
 export function emptyTally(): Tally {
-  return { cuts: 0, endedOld: 0, endedNew: 0, resumed: 0, broken: 0, repeatedCuts: 0, faults: 0 };
+  return { cuts: 0, endedOld: 0, endedNew: 0, resumed: 0, broken: 0, repeatedCuts: 0, faults: 0, steps: [] };
 }
 
 /** Adds `part` to `sum`; the broken step of the earlier write stays the first. */
@@ -57,6 +102,7 @@ export function addTally(sum: Tally, part: Tally): void {
   for (const key of ["cuts", "endedOld", "endedNew", "resumed", "broken", "repeatedCuts", "faults"] as const) {
     sum[key] += part[key];
   }
+  sum.steps.push(...part.steps);
   const [a, b] = [sum.firstBroken, part.firstBroken];
   if (b !== undefined && (a === undefined || b.index < a.index)) sum.firstBroken = b;
 }
@@ -148,9 +194,11 @@ export class Rehearsal {
 
   /** The cut after the end: success was reported, everything unflushed is lost, and the new system must be there. */
   async end(): Promise<Tally> {
-    const tally = emptyTally();
+    const step = outcomesOf(this.log.length, undefined);
+    const tally: Tally = { ...emptyTally(), steps: [step] };
     const ending = await this.#end({ device: this.#clean, succeeded: true });
     tally.cuts = 1;
+    step.cuts[0] = ending.state === "new" ? "new" : "broken";
     if (ending.state === "new") tally.endedNew = 1;
     else {
       const found = ending.state === "broken" ? ending.reason : "the old system is there";
@@ -204,12 +252,24 @@ export class Rehearsal {
   async #settle(tally: Tally, { cuts, rerun, bootProblem }: Restarted): Promise<void> {
     const ending: Ending =
       bootProblem === undefined ? await this.#end(rerun) : { state: "broken", reason: bootProblem };
+    const { write, kind } = cuts[0] as Cut;
+    const outcome: Outcome = ending.state === "new" && rerun.device.targetWrites > 0 ? "resumed" : ending.state;
+    const step = tally.steps.at(-1) as WriteOutcome;
     tally.cuts++;
-    if (cuts.length > 1) tally.repeatedCuts++;
-    if (ending.state === "broken") this.#noteBroken(tally, formatCuts(cuts), cuts[0]?.write ?? 0, ending.reason);
-    else if (ending.state === "old") tally.endedOld++;
-    else if (rerun.device.targetWrites > 0) tally.resumed++;
+    if (cuts.length === 1) step.cuts[kind] = outcome;
+    else {
+      tally.repeatedCuts++;
+      step.repeated[outcome]++;
+    }
+    if (ending.state === "broken") this.#noteBroken(tally, formatCuts(cuts), write, ending.reason);
+    else if (outcome === "old") tally.endedOld++;
+    else if (outcome === "resumed") tally.resumed++;
     else tally.endedNew++;
+  }
+
+  /** An empty tally for what is tried at one write. */
+  #tallyAt(write: number): Tally {
+    return { ...emptyTally(), steps: [outcomesOf(write, this.log[write])] };
   }
 
   #noteBroken(tally: Tally, cut: string, index: number, reason: string): void {
@@ -240,7 +300,7 @@ export class Rehearsal {
 
   /** All that is planned for one write. Plans must come with ascending writes. */
   async rehearse(plan: WritePlan): Promise<Tally> {
-    const tally = emptyTally();
+    const tally = this.#tallyAt(plan.write);
     const roots = new Map<number, Restarted>();
     for (const kind of plan.kinds) {
       const root = await this.#cut([{ write: plan.write, kind }], this.#walker, plan.deeper !== 0);
@@ -325,13 +385,18 @@ export class Rehearsal {
       { code: "DEVICE_NO_SPACE", lasting: true },
     ];
     for (const fault of faults) {
+      const step = tally.steps.at(-1) as WriteOutcome;
       tally.faults++;
+      step.faults++;
       const device = this.#first.fork();
       device.failWrite(write, fault);
       const failed = await this.#run(device);
       const name = `${write}.${fault.code}`;
       const reason = await this.#afterFault(failed);
-      if (reason !== undefined) this.#noteBroken(tally, name, write, reason);
+      if (reason !== undefined) {
+        step.brokenFaults++;
+        this.#noteBroken(tally, name, write, reason);
+      }
     }
   }
 
@@ -353,7 +418,7 @@ export class Rehearsal {
     if (cuts.length === 0 || (cuts[0] as Cut).write >= this.log.length) return undefined;
     const replay = await this.#replay(cuts);
     if (replay === undefined) return undefined;
-    const tally = emptyTally();
+    const tally = this.#tallyAt((cuts[0] as Cut).write);
     const bootProblem = await this.#subject.boots?.(reviveDevice(this.#first, replay.world.fork(), false));
     await this.#settle(tally, { cuts, before: replay.world, rerun: replay.rerun, bootProblem });
     return tally;

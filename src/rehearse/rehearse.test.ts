@@ -3,8 +3,9 @@ import { OtaError, isOtaError } from "../core/index.ts";
 import type { Device } from "../core/index.ts";
 import { createSimulatedDevice, nodeCodecs, nodeDigests, openJournal } from "../device/index.ts";
 import type { SimulatedSpec } from "../device/index.ts";
-import { describeReport, rehearse, reportPage } from "./index.ts";
+import { describeReport, drawStrip, rehearse, reportPage } from "./index.ts";
 import type { RehearsalSubject } from "./index.ts";
+import { explainCut } from "./report-text.ts";
 import { sampleSubject } from "./sample-installers.ts";
 
 const ports = { digests: nodeDigests, codecs: nodeCodecs };
@@ -172,11 +173,64 @@ describe("without a judge, content is compared with the old and the new system",
   });
 });
 
-test("the report is one page without anything from outside, and its texts are data", async () => {
-  const report = await rehearse(sampleSubject(SIZE, "commit-first", ports), { cuts: 10 });
-  const { firstBroken } = report;
-  if (firstBroken === undefined) throw new Error("nothing broken");
-  const page = reportPage({ ...report, firstBroken: { ...firstBroken, reason: "<b>&" } });
-  expect(page).toContain("&lt;b&gt;&amp;");
-  expect(page).not.toMatch(/<script|https?:|<link/);
+describe("the report", () => {
+  test("knows how each cut at each write ended, and its counts are the same", async () => {
+    const report = await rehearse(sampleSubject(SIZE, "commit-first", ports), { seed: 2 });
+    const ended = { old: 0, new: 0, resumed: 0, broken: 0 };
+    let faults = 0;
+    for (const step of report.steps) {
+      for (const o of step.cuts) if (o !== null) ended[o]++;
+      for (const o of ["old", "new", "resumed", "broken"] as const) ended[o] += step.repeated[o];
+      ended.broken += step.brokenFaults;
+      faults += step.faults;
+    }
+    expect(ended).toEqual({
+      old: report.endedOld,
+      new: report.endedNew,
+      resumed: report.resumed,
+      broken: report.broken,
+    });
+    expect([faults, report.steps.length, report.steps.at(-1)?.kind]).toEqual([report.faults, report.writes + 1, "end"]);
+    const strip = drawStrip(report, { columns: 500, colour: false });
+    expect(strip).toMatch(/^\[[nroX ]+\]$/);
+    expect(strip.length).toBe(report.steps.length + 2);
+    expect(strip.charAt(1 + (report.firstBroken?.index ?? -1))).toBe("X");
+    expect(drawStrip(report, { columns: 12, colour: true })).toContain("\u001b[1;97;41mX");
+  });
+
+  test("tells a chain of cuts in words", () => {
+    expect(explainCut("17.torn.some,4.after.kept")).toEqual([
+      "The power goes inside write 18: some of its sectors are on the medium. The device restarts and the same command is run again.",
+      "In that run the power goes after write 5: everything written so far is on the medium. The device restarts once more.",
+    ]);
+    expect(explainCut("3.DEVICE_NO_SPACE")[0]).toContain("Write 4 finds the medium full");
+    expect(explainCut("end")[0]).toContain("reports success");
+  });
+
+  test("is one page without anything from outside, and every name in it is data", async () => {
+    const hostile = `/dev/"><img src=x onerror=alert(1)>\u202e&'`;
+    const content = new Uint8Array(SIZE);
+    const report = await rehearse(
+      subject({ nodes: { [hostile]: { kind: "block", content } } }, async (device) => {
+        const node = await device.nodes.open(hostile, "write");
+        // The second write comes without a flush: a cut leaves a mixture, and the installer says it is done.
+        for (const at of [0, 4096]) await node.write(at, new Uint8Array(4096).fill(7));
+        await node.close();
+      }),
+      { cuts: 20 },
+    );
+    const { firstBroken } = report;
+    if (firstBroken === undefined) throw new Error("nothing broken");
+    const page = reportPage(
+      { ...report, firstBroken: { ...firstBroken, reason: "<b>&" } },
+      { title: "<script>alert(1)</script>", rows: [["<i>", "</td><script>"]] },
+    );
+    expect(page).toContain("&lt;b&gt;&amp;");
+    expect(page).toContain("&quot;&gt;&lt;img src=x");
+    expect(page).not.toMatch(/<script|<img|<i>|https?:|<link|\u202e/);
+    // Tags are the page's own, whatever the names are.
+    expect(new Set([...page.matchAll(/<([a-z0-9]+)/g)].map((m) => m[1]))).toEqual(
+      new Set([...reportPage(report).matchAll(/<([a-z0-9]+)/g)].map((m) => m[1])),
+    );
+  });
 });

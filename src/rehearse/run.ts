@@ -5,7 +5,7 @@ import { parseCuts } from "./cuts.ts";
 import { planCuts } from "./plan.ts";
 import type { PlanOptions, WritePlan } from "./plan.ts";
 import { Rehearsal, addTally, emptyTally } from "./rehearsal.ts";
-import type { BrokenStep, Tally } from "./rehearsal.ts";
+import type { BrokenStep, Tally, WriteOutcome } from "./rehearsal.ts";
 import type { RehearsalSubject } from "./subject.ts";
 
 export interface RehearsalOptions extends Partial<PlanOptions> {
@@ -35,6 +35,8 @@ export interface RehearsalReport {
   readonly faults: number;
   readonly threads: number;
   readonly firstBroken?: BrokenStep;
+  /** What became of the cuts at each write that was tried, in the order of the clean run; the end comes last. */
+  readonly steps: readonly WriteOutcome[];
 }
 
 export const DEFAULT_PLAN: PlanOptions = { cuts: "all", seed: 1, deeper: "auto", faults: true };
@@ -59,7 +61,21 @@ export interface ReportParts {
 
 export function makeReport({ tally, seed, writes, seconds, threads }: ReportParts): RehearsalReport {
   const { cuts, endedOld, endedNew, resumed, broken, repeatedCuts, faults, firstBroken } = tally;
-  const counts = { cuts, endedOld, endedNew, resumed, broken, seed, seconds, writes, repeatedCuts, faults, threads };
+  const steps = [...tally.steps].sort((a, b) => a.index - b.index);
+  const counts = {
+    cuts,
+    endedOld,
+    endedNew,
+    resumed,
+    broken,
+    seed,
+    seconds,
+    writes,
+    repeatedCuts,
+    faults,
+    threads,
+    steps,
+  };
   return firstBroken === undefined ? counts : { ...counts, firstBroken };
 }
 
@@ -118,24 +134,4 @@ export async function rehearse(subject: RehearsalSubject, options: RehearsalOpti
   }
   const seconds = (now() - start) / 1000;
   return makeReport({ tally, seed: plan.seed, writes: rehearsal.log.length, seconds, threads: 1 });
-}
-
-/** The report for people. */
-export function describeReport(report: RehearsalReport): string {
-  const { cuts, endedOld, endedNew, resumed, broken, seed, seconds, writes, repeatedCuts, faults, firstBroken } =
-    report;
-  const speed = seconds > 0 ? `, ${Math.round(cuts / seconds)} a second` : "";
-  const lines = [
-    `${cuts} power cuts at ${writes} writes (${repeatedCuts} of them while an installation was repeated), ${faults} faults, seed ${seed}`,
-    `ended old ${endedOld}, ended new ${endedNew}, resumed to new ${resumed}, broken ${broken}`,
-    `${seconds.toFixed(1)} s on ${report.threads} ${report.threads === 1 ? "thread" : "threads"}${speed}`,
-  ];
-  if (firstBroken !== undefined) {
-    lines.push(
-      `first broken: at write ${firstBroken.index + 1} of ${firstBroken.count}: ${firstBroken.write}`,
-      `  ${firstBroken.reason}`,
-      `  to see it again: --seed ${firstBroken.seed} --only ${firstBroken.cut}`,
-    );
-  }
-  return lines.join("\n");
 }

@@ -1,11 +1,17 @@
 /** `otaforge rehearse PACKAGE --device DEVICE.json`. */
 import { InvalidArgumentError } from "commander";
-import { resolve } from "node:path";
+import { basename, resolve } from "node:path";
+import { toHex } from "../../core/bytes.ts";
+import { streamRange } from "../../core/streams.ts";
+import { nodeDigests } from "../../device/index.ts";
+import type { ReportFacts } from "../../rehearse/index.ts";
 import { newCommand, type Subcommand } from "../command.ts";
 import { detectFamily, verbOf } from "../families.ts";
+import type { FamilyName, PackageInput } from "../family.ts";
 import { commonOptions, printReport, wholeNumber, withSharedOptions, type SharedValues } from "../options.ts";
 import { openPackage } from "../package-input.ts";
-import { findClaim } from "../trust.ts";
+import { findClaim, type TrustClaim } from "../trust.ts";
+import { PACKAGE_VERSION } from "../version.ts";
 
 interface Values extends SharedValues {
   device: string;
@@ -22,6 +28,33 @@ function readCuts(text: string): "all" | number {
   return n;
 }
 
+/** What a release manager wants to see of the package, the device and the tool. */
+async function factsOf(
+  input: PackageInput,
+  family: FamilyName,
+  { values, claim, profile }: { values: Values; claim: TrustClaim | undefined; profile: "safe" | "vendor" },
+): Promise<ReportFacts> {
+  const digest = nodeDigests.create("sha256");
+  let size = 0;
+  if (input.reader !== undefined) {
+    for await (const chunk of streamRange(input.reader)) digest.update(chunk);
+    size = input.reader.size;
+  }
+  return {
+    title: basename(input.name),
+    rows: [
+      ["Package", `${family}, ${size} bytes`],
+      ["SHA-256", toHex(digest.digest())],
+      ["Version", claim?.version ?? "not named: no manifest"],
+      ["Signature", claim === undefined || claim.signedBy.length === 0 ? "unsigned" : "signed, not checked here"],
+      ["Device", basename(values.device)],
+      ["Profile", profile === "safe" ? "safe" : "vendor-compatible"],
+      ["Cuts", values.only ?? String(values.cuts)],
+      ["Tool", `otaforge ${PACKAGE_VERSION}, Node ${process.versions.node}`],
+    ],
+  };
+}
+
 export const rehearseCommand: Subcommand = {
   async build(io, done) {
     return withSharedOptions(newCommand("rehearse", io))
@@ -34,7 +67,7 @@ export const rehearseCommand: Subcommand = {
       .option("--cuts <n>", "all, or how many cuts to sample", readCuts, "all")
       .option("--seed <n>", "seed of everything random; printed, so that a run can be repeated", wholeNumber)
       .option("--only <cut>", "one cut and nothing else, as a report names its first broken one")
-      .option("--report <file>", "also write the report as one HTML page")
+      .option("--report <file.html>", "also write the report as one HTML page, and as JSON beside it")
       .action(async (name: string, values: Values) => {
         const input = await openPackage(name, io);
         const options = commonOptions(values, io);
@@ -47,6 +80,8 @@ export const rehearseCommand: Subcommand = {
             cuts: values.cuts,
             seed: values.seed ?? 1,
             items: claim?.items ?? [],
+            facts: await factsOf(input, family.name, { values, claim, profile: options.profile }),
+            strip: { columns: io.columns, colour: io.outHasColours === true },
             ...(values.only === undefined ? {} : { only: values.only }),
             ...(values.report === undefined ? {} : { reportFile: resolve(io.cwd, values.report) }),
           });
