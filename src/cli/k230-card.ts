@@ -1,6 +1,8 @@
 /** Opens a K230's card for a command: a device description, or a file or node named on the command line. */
 import { existsSync, mkdirSync, realpathSync, statSync } from "node:fs";
-import { resolve } from "node:path";
+import { createHash } from "node:crypto";
+import { tmpdir, userInfo } from "node:os";
+import { join, resolve } from "node:path";
 import { Option, type Command } from "commander";
 import { OtaError } from "../core/errors.ts";
 import type { FileStore } from "../core/ports.ts";
@@ -54,8 +56,8 @@ export interface OpenedCard {
   close(): Promise<void>;
 }
 
-function stateStore(folder: string): FileStore {
-  mkdirSync(folder, { recursive: true });
+function stateStore(folder: string, mode = 0o777): FileStore {
+  mkdirSync(folder, { recursive: true, mode });
   return diskFiles({ areas: [{ at: "/", folder: realpathSync(folder) }] });
 }
 
@@ -77,7 +79,12 @@ export async function openCardOf(
   await reader.close();
   const file = realpathSync(path);
   const exclusive = statSync(file).isBlockDevice();
-  const target = await openRawFile({ file, path: values.disk, size: reader.size, access: use.access, exclusive });
+  const lock = use.access === "write" ? await lockMedium(file, use.command) : undefined;
+  const opening = openRawFile({ file, path: values.disk, size: reader.size, access: use.access, exclusive });
+  const target = await opening.catch(async (e: unknown) => {
+    await lock?.release();
+    throw e;
+  });
   const { medium = "sdcard", running, board, chip, state } = values;
   const card: K230Card = {
     target,
@@ -88,7 +95,20 @@ export async function openCardOf(
     ...(chip === undefined ? {} : { chip }),
     ...(state === undefined ? {} : { state: stateStore(resolve(io.cwd, state)) }),
   };
-  return { card, close: () => target.close() };
+  const close = async (): Promise<void> => {
+    await target.close();
+    await lock?.release();
+  };
+  return { card, close };
+}
+
+/** A medium named without a description has no state folder: its lock lies with the temporary files, by its real path. */
+async function lockMedium(file: string, command: string): Promise<{ release(): Promise<void> }> {
+  const { acquireLock } = await import("../device/processes.ts");
+  const name = createHash("sha256").update(file).digest("hex").slice(0, 32);
+  const state = stateStore(join(tmpdir(), `otaforge-locks-${userInfo().uid}`, name), 0o700);
+  const clock = { nowMs: () => Date.now(), monotonicMs: () => performance.now() };
+  return acquireLock({ state, clock, bootId: async () => undefined }, command);
 }
 
 async function openDescribed(

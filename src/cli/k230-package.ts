@@ -44,6 +44,9 @@ function fileName(name: string): string {
   throw new OtaError("KDIMG_UNSAFE_NAME", { what: "part name cannot be a file name", where: printable(name) });
 }
 
+/** A delta part gives a patch, for `otaforge patch`. */
+const extractedName = (part: ScannedPart): string => fileName(part.name) + (part.delta === undefined ? "" : ".patch");
+
 /** Writes one content beside its name while it is hashed; only a whole and right one gets the name. */
 class PartFile {
   readonly part: ScannedPart;
@@ -55,7 +58,7 @@ class PartFile {
 
   constructor(part: ScannedPart, folder: string) {
     this.part = part;
-    this.path = join(folder, fileName(part.name));
+    this.path = join(folder, extractedName(part));
     this.#draft = join(folder, `.otaforge-${process.pid}-${randomBytes(6).toString("hex")}`);
   }
 
@@ -140,14 +143,20 @@ async function compare(a: PackageInput, b: PackageInput): Promise<Report> {
   const [left, right] = [await scanInput(a), await scanInput(b)];
   for (const scan of [left, right]) if (scan.problems[0] !== undefined) throw scan.problems[0];
   const names = [...new Set([...left.parts, ...right.parts].map((p) => p.name))];
+  // Of a delta part what it makes counts, so that a delta image equals the full one of the same release.
+  const made = (scan: KdimgScan, name: string): { size: number; sha256: string } | undefined => {
+    const part = scan.parts.find((p) => p.name === name);
+    if (part === undefined) return undefined;
+    const { delta } = part;
+    return delta === undefined
+      ? { size: part.contentSize, sha256: toHex(part.sha256) }
+      : { size: delta.resultSize, sha256: toHex(delta.resultSha256) };
+  };
   const say = (scan: KdimgScan, name: string): string => {
-    const part = scan.parts.find((p) => p.name === name);
-    return part === undefined ? "absent" : `${part.contentSize} bytes, ${toHex(part.sha256).slice(0, 16)}…`;
+    const part = made(scan, name);
+    return part === undefined ? "absent" : `${part.size} bytes, ${part.sha256.slice(0, 16)}…`;
   };
-  const digest = (scan: KdimgScan, name: string): string => {
-    const part = scan.parts.find((p) => p.name === name);
-    return part === undefined ? "" : toHex(part.sha256);
-  };
+  const digest = (scan: KdimgScan, name: string): string => made(scan, name)?.sha256 ?? "";
   const different = names.filter((name) => digest(left, name) !== digest(right, name));
   const texts = (["imageInfo", "chipInfo", "boardInfo"] as const).filter((k) => left.header?.[k] !== right.header?.[k]);
   const lines = [

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { CARD_NODE, encodeMetaBlock } from "../k230/index.ts";
 import { rehearse } from "../rehearse/index.ts";
+import { cardRunning, makeDelta, NEW, OLD } from "../../test/support/k230-delta.ts";
 import { vectorBytes, vectorDisk } from "../../test/support/k230-vectors.ts";
 import { rehearsalSubject } from "./k230-rehearsal.ts";
 
@@ -30,6 +31,18 @@ describe("otaforge rehearse on a K230's card", () => {
     expect(report).toMatchObject({ broken: 0 });
     expect(report.cuts).toBeGreaterThan(50);
     expect(report.endedNew + report.resumed).toBeGreaterThan(20);
+  });
+
+  it("a delta image: cuts leave a complete pair, and the same image sent again finishes", async () => {
+    const { image } = await makeDelta(OLD, NEW);
+    const subject = await rehearsalSubject({
+      ...data({}),
+      spec: { nodes: { [CARD_NODE]: { kind: "block", content: cardRunning(OLD) } } },
+      image,
+    });
+    const report = await rehearse(subject, { cuts: 6, seed: 1, faults: false });
+    expect(report.firstBroken).toBeUndefined();
+    expect(report.endedNew + report.resumed).toBeGreaterThan(3);
   });
 
   it("finds the driver's missing flush", async () => {

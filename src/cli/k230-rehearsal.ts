@@ -4,6 +4,7 @@ import { memoryReader } from "../core/streams.ts";
 import type { Device } from "../core/ports.ts";
 import { nodeFirmwareCrypto } from "../k230/firmware.node.ts";
 import {
+  asInstallPart,
   checkInstallable,
   createOta,
   explainBoot,
@@ -49,7 +50,7 @@ export async function rehearsalSubject(data: K230RehearsalData): Promise<Rehears
       ? checkInstallable(parsed, { allowPartial }).parts
       : (["rtt", "rtapp"] as const).flatMap((name) => {
           const part = parsed.parts.filter((p) => p.name === name).at(-1);
-          return part === undefined ? [] : [{ ...part, name }];
+          return part === undefined ? [] : [asInstallPart(part, name)];
         });
   const boot = { crypto: nodeFirmwareCrypto, ...(card.medium === undefined ? {} : { medium: card.medium }) };
   const before = await onCard(makeDevice(), card, async ({ target, medium, digests, readsMeta }) => {

@@ -15,6 +15,7 @@ import {
   looksLikeFirmware,
   trailingBytes,
   verifyFirmware,
+  type KdimgDelta,
   type KdimgScan,
   type ScannedPart,
 } from "../k230/index.ts";
@@ -48,7 +49,13 @@ function partJson(part: ScannedPart): Record<string, unknown> {
     contentSize,
     sha256: toHex(sha256),
     dataOk,
+    ...(part.delta === undefined ? {} : { delta: deltaJson(part.delta) }),
   };
+}
+
+/** Of a delta part: what the patch was made against and what it makes. */
+function deltaJson({ baseSize, baseSha256, resultSize, resultSha256 }: KdimgDelta): Record<string, unknown> {
+  return { baseSize, baseSha256: toHex(baseSha256), resultSize, resultSha256: toHex(resultSha256) };
 }
 
 export function problemsJson(problems: readonly OtaError[]): unknown[] {
@@ -77,6 +84,12 @@ export function scanText({ header, parts, size }: KdimgScan): string {
       `  medium   ${hexOffset(part.offset)}, ${part.size} of ${part.maxSize} bytes${part.eraseSize > 0 ? `, erases ${part.eraseSize}` : ""}${flag}`,
       `  content  ${hexOffset(part.contentOffset)}, ${part.contentSize} bytes, ${part.dataOk ? "digest fits" : "DIGEST DOES NOT FIT"}`,
       `  sha256   ${toHex(part.sha256)}`,
+    );
+    if (part.delta === undefined) continue;
+    const { baseSize, baseSha256, resultSize, resultSha256 } = part.delta;
+    lines.push(
+      `  delta    of ${baseSize} bytes with sha256 ${toHex(baseSha256)}`,
+      `  makes    ${resultSize} bytes with sha256 ${toHex(resultSha256)}`,
     );
   }
   return lines.join("\n");

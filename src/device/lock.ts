@@ -32,6 +32,9 @@ export interface Lock {
   release(): Promise<void>;
 }
 
+/** What a lock needs of a device. */
+export type Lockable = Pick<Device, "state" | "clock" | "bootId">;
+
 const LOCK = "/lock";
 /** Locks held by this very process, which the liveness of its own number cannot tell from leftovers. */
 const held = new WeakMap<FileStore, LockOwner>();
@@ -130,7 +133,7 @@ async function takeAway(state: FileStore, text: string, unique: string): Promise
  * Takes the device's lock for `command`. A crash leaves it behind; the next installer sees that its holder is gone.
  * @throws OtaError DEVICE_LOCKED (says who holds it), DEVICE_IO
  */
-export async function lockDevice(device: Device, command: string, processes: Processes): Promise<Lock> {
+export async function lockDevice(device: Lockable, command: string, processes: Processes): Promise<Lock> {
   const { state } = device;
   const owner: LockOwner = {
     command,

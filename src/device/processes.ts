@@ -2,8 +2,7 @@
 import { readFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import { lockDevice } from "./lock.ts";
-import type { Lock, Processes } from "./lock.ts";
-import type { Device } from "../core/index.ts";
+import type { Lock, Lockable, Processes } from "./lock.ts";
 import { systemCode } from "./system-errors.ts";
 
 /** Field 22 of /proc/PID/stat: when the process began, in ticks since boot. The name before it may hold anything. */
@@ -37,6 +36,6 @@ export const nodeProcesses: Processes = {
 };
 
 /** {@link lockDevice} with the processes of this machine. @throws OtaError DEVICE_LOCKED, DEVICE_IO */
-export async function acquireLock(device: Device, command: string): Promise<Lock> {
+export async function acquireLock(device: Lockable, command: string): Promise<Lock> {
   return lockDevice(device, command, nodeProcesses);
 }

@@ -157,10 +157,10 @@ function checkMetaGeometry(target: BlockTarget, toc: readonly TocEntry[]): Reado
 export function findTargets(
   layout: CardLayout,
   slot: Slot,
-  parts: readonly { readonly name: "rtt" | "rtapp"; readonly contentSize: number }[],
+  parts: readonly { readonly name: "rtt" | "rtapp"; readonly result: { readonly size: number } }[],
   medium: BlockTarget,
 ): Target[] {
-  const targets = parts.map(({ name, contentSize }): Target => {
+  const targets = parts.map(({ name, result }): Target => {
     const entry = findEntry(layout.toc, `${name}_${slot}`);
     if (entry === undefined) {
       throw new OtaError("K230_TARGET_MISSING", {
@@ -169,12 +169,12 @@ export function findTargets(
       });
     }
     checkTarget(entry, medium);
-    if (contentSize > entry.size) {
+    if (result.size > entry.size) {
       throw new OtaError("K230_TARGET_TOO_SMALL", {
         what: `part ${name} is larger than its partition`,
         where: entry.name,
         expected: `at most ${entry.size} bytes`,
-        found: contentSize,
+        found: result.size,
       });
     }
     return { part: name, name: entry.name, offset: entry.offset, size: entry.size };

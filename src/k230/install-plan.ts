@@ -2,6 +2,8 @@
 import { OtaError } from "../core/errors.ts";
 import { printable } from "../core/text.ts";
 import { findTargets, readCardLayout } from "./card.ts";
+import { findBases } from "./delta-image.ts";
+import type { DeltaBases } from "./delta-image.ts";
 import type { CardLayout, K230Card, Target } from "./card.ts";
 import { checkInstallable } from "./installable.ts";
 import type { Installable } from "./installable.ts";
@@ -23,6 +25,8 @@ export interface InstallPlan extends Installable {
   readonly slot: Slot;
   readonly version: number;
   readonly targets: readonly Target[];
+  /** Where the patches of delta parts find their base, by part. */
+  readonly bases: DeltaBases;
   /** Names of parts an interrupted run has written and verified. */
   readonly done: readonly string[];
   /** An interrupted run has even committed: nothing is left to write. */
@@ -110,7 +114,8 @@ export async function planInstall(
   ) {
     const targets = findTargets(layout, same.slot, installable.parts, card.target);
     const { slot, version, done } = same;
-    return { ...installable, layout, running: otherSlot(slot), slot, version, targets, done, committed: true };
+    const running = otherSlot(slot);
+    return { ...installable, layout, running, slot, version, targets, bases: new Map(), done, committed: true };
   }
   const running = runningSlot(card, layout, state, options);
   if (state.trial?.verdict === "pending" && state.trial.slot === running && state.trial.starts > 0) {
@@ -122,8 +127,19 @@ export async function planInstall(
   const slot = otherSlot(running);
   const targets = findTargets(layout, slot, installable.parts, card.target);
   const version = nextVersion(layout, running);
+  const bases = await findBases(card, layout.toc, running, installable.parts);
   const resumed = same?.slot === slot && !meta[slot].valid ? same : undefined;
-  return { ...installable, layout, running, slot, version, targets, done: resumed?.done ?? [], committed: false };
+  return {
+    ...installable,
+    layout,
+    running,
+    slot,
+    version,
+    targets,
+    bases,
+    done: resumed?.done ?? [],
+    committed: false,
+  };
 }
 
 /** One more than both blocks; where only the slot to be overwritten stands at the end of the counter, one more than the running one. */

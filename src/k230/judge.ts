@@ -63,7 +63,7 @@ async function holds(medium: RandomReader, slot: Slot, pair: PairIdentity, diges
 export function pairOf(parts: readonly InstallPart[]): PairIdentity {
   const identity = (name: string): ContentIdentity | undefined => {
     const part = parts.find((p) => p.name === name);
-    return part === undefined ? undefined : { size: part.contentSize, sha256: toHex(part.sha256) };
+    return part === undefined ? undefined : { size: part.result.size, sha256: toHex(part.result.sha256) };
   };
   const rtapp = identity("rtapp");
   return { rtt: identity("rtt") as ContentIdentity, ...(rtapp === undefined ? {} : { rtapp }) };

@@ -12,11 +12,13 @@ import { printable } from "../core/text.ts";
 import type { Digests, RandomReader } from "../core/ports.ts";
 import { streamRange } from "../core/streams.ts";
 import {
+  DELTA_PART_MAGIC,
   KDIMG_CONTENT_START,
   KDIMG_ENTRY_SIZE,
   KDIMG_HEADER,
   KDIMG_HEADER_SIZE,
   KDIMG_MAGIC,
+  PART_DELTA,
   PART_MAGIC,
   PART_V1,
   PART_V2,
@@ -25,6 +27,9 @@ import type { KdimgHeader } from "./layouts.ts";
 
 /** Parts an installer takes from one image: far more than any medium has partitions, 1 MiB of table. */
 export const KDIMG_MAX_PARTS = 4096;
+
+/** Largest patch of one part, bytes: an installer holds it whole, because its digest is checked before it is expanded. */
+export const MAX_PATCH_SIZE = 32 * 1024 * 1024;
 
 /** One part, the same for both table versions. Sizes and offsets in bytes. */
 export interface KdimgPart {
@@ -39,6 +44,16 @@ export interface KdimgPart {
   readonly contentSize: number;
   /** 32 bytes. */
   readonly sha256: Uint8Array;
+  /** The content is a patch in the `otaforge` format and not what is installed. */
+  readonly delta?: KdimgDelta;
+}
+
+/** What a delta part's patch was made against and what it makes. Sizes in bytes, digests 32 bytes. */
+export interface KdimgDelta {
+  readonly baseSize: number;
+  readonly baseSha256: Uint8Array;
+  readonly resultSize: number;
+  readonly resultSha256: Uint8Array;
 }
 
 export interface Kdimg {
@@ -98,11 +113,19 @@ export function decodeKdimgHeader(bytes: Uint8Array, crc: Crc = crc32): KdimgHea
 /** Entry `index` of a table, by the layout of `version`; undefined when its magic is wrong. */
 export function decodePart(table: Uint8Array, index: number, version: number): KdimgPart | undefined {
   const at = index * KDIMG_ENTRY_SIZE;
+  const delta = version >= 2 ? decodeDelta(table, at) : undefined;
+  // Up to its name a delta entry is laid out as one of version 2.
   const entry = version >= 2 ? PART_V2.decode(table, at) : PART_V1.decode(table, at);
-  if (entry.magic !== PART_MAGIC) return undefined;
+  if (entry.magic !== PART_MAGIC && delta === undefined) return undefined;
   const { name, offset, size, eraseSize, maxSize, contentOffset, contentSize, sha256 } = entry;
   const flag = BigInt(entry.flag);
-  return { name, offset, size, eraseSize, maxSize, flag, contentOffset, contentSize, sha256 };
+  const part = { name, offset, size, eraseSize, maxSize, flag, contentOffset, contentSize, sha256 };
+  return delta === undefined ? part : { ...part, delta };
+}
+
+function decodeDelta(table: Uint8Array, at: number): KdimgDelta | undefined {
+  const { magic, baseSize, baseSha256, resultSize, resultSha256 } = PART_DELTA.decode(table, at);
+  return magic === DELTA_PART_MAGIC ? { baseSize, baseSha256, resultSize, resultSha256 } : undefined;
 }
 
 /**
@@ -300,7 +323,11 @@ export interface KdimgTexts {
 export function encodeKdimgHead(texts: KdimgTexts, parts: readonly KdimgPart[], crc: Crc = crc32): Uint8Array {
   const out = new Uint8Array(KDIMG_HEADER_SIZE + parts.length * KDIMG_ENTRY_SIZE);
   parts.forEach((part, i) => {
-    const entry = PART_V2.encode({ ...part, magic: PART_MAGIC, alignment: 0, reserved: new Uint8Array(152) });
+    const { delta } = part;
+    const entry =
+      delta === undefined
+        ? PART_V2.encode({ ...part, magic: PART_MAGIC, alignment: 0, reserved: new Uint8Array(152) })
+        : PART_DELTA.encode({ ...part, ...delta, magic: DELTA_PART_MAGIC, alignment: 0, reserved: new Uint8Array(80) });
     out.set(entry, KDIMG_HEADER_SIZE + i * KDIMG_ENTRY_SIZE);
   });
   const header = KDIMG_HEADER.encode({

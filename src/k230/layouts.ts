@@ -8,6 +8,8 @@ import type { LayoutValue } from "../core/layout.ts";
 /** Numbers of the formats that are not fields. */
 export const KDIMG_MAGIC = 0x27cb8f93; // bytes 93 8f cb 27
 export const PART_MAGIC = 0x91df6da4; // bytes a4 6d df 91
+/** Of entries whose content is a patch: every reader of the vendor's refuses it before it writes anything. */
+export const DELTA_PART_MAGIC = 0x91df6dde; // bytes de 6d df 91
 export const META_MAGIC = 0x4f544156; // "VATO" on disk
 export const FIRMWARE_MAGIC = 0x3033324b; // "K230"
 export const UIMAGE_MAGIC = 0x27051956;
@@ -49,6 +51,29 @@ export const PART_V2 = layout("kdimg part entry, version 2 and above", KDIMG_ENT
   sha256: raw(40, 32, { meaning: "SHA-256 of the content", source: "1.2" }),
   name: text(72, 32, { meaning: "name of the part, at most 31 bytes", source: "1.2" }),
   reserved: raw(104, 152, { meaning: "zero", source: "1.2" }),
+});
+
+export const PART_DELTA = layout("kdimg delta part entry", KDIMG_ENTRY_SIZE, {
+  magic: u32(0, { meaning: "0x91DF6DDE: no reader but this one takes it for a part", hex: true, source: "own" }),
+  offset: u32(4, { meaning: "as in version 2", unit: "bytes", hex: true, source: "own" }),
+  size: u32(8, { meaning: "size of the patch", unit: "bytes", source: "own" }),
+  eraseSize: u32(12, { meaning: "as in version 2", unit: "bytes", source: "own" }),
+  maxSize: u32(16, { meaning: "as in version 2", unit: "bytes", source: "own" }),
+  alignment: u32(20, { meaning: "zero", source: "own" }),
+  flag: u64bits(24, { meaning: "as in version 2", source: "own" }),
+  contentOffset: u32(32, { meaning: "where the patch begins in the file", unit: "bytes", hex: true, source: "own" }),
+  contentSize: u32(36, { meaning: "length of the patch", unit: "bytes", source: "own" }),
+  sha256: raw(40, 32, { meaning: "SHA-256 of the patch", source: "own" }),
+  name: text(72, 32, { meaning: "name of the part, `rtt` or `rtapp`", source: "own" }),
+  baseSize: u32(104, {
+    meaning: "bytes of the running slot's partition the patch was made against",
+    unit: "bytes",
+    source: "own",
+  }),
+  resultSize: u32(108, { meaning: "size of the content the patch makes", unit: "bytes", source: "own" }),
+  baseSha256: raw(112, 32, { meaning: "SHA-256 of the base", source: "own" }),
+  resultSha256: raw(144, 32, { meaning: "SHA-256 of the content the patch makes", source: "own" }),
+  reserved: raw(176, 80, { meaning: "zero", source: "own" }),
 });
 
 export const PART_V1 = layout("kdimg part entry, versions 0 and 1", KDIMG_ENTRY_SIZE, {
@@ -146,6 +171,7 @@ export const K230_LAYOUTS = [
   KDIMG_HEADER,
   PART_V2,
   PART_V1,
+  PART_DELTA,
   TOC_ENTRY,
   META_BLOCK,
   MBR_TAIL,

@@ -16,6 +16,7 @@ import { silentProgress } from "../core/progress.ts";
 import { checkCancel } from "../core/streams.ts";
 import { openCard, readAhead } from "./card.ts";
 import type { CardOptions, K230Card } from "./card.ts";
+import { checkPatches } from "./delta-image.ts";
 import { planInstall } from "./install-plan.ts";
 import { stateRecord } from "./install-state.ts";
 import { checkContentDigest, contentEnd, paddedEnd, readKdimg, truncated } from "./kdimg.ts";
@@ -216,7 +217,8 @@ export async function checkImage(card: K230Card, image: RandomReader, options: O
   const imageId = toHex(hash.digest());
   // First what costs nothing, then the digests of every content.
   const state = await stateRecord(card.state).load();
-  const { ranges } = await planInstall(card, { ...parsed, imageId }, state, options);
+  const plan = await planInstall(card, { ...parsed, imageId }, state, options);
+  const { ranges } = plan;
   const end = contentEnd(parsed);
   if (image.size < end) throw truncated(end, image.size, "the image ends before its last content");
   if (image.size > paddedEnd(parsed)) {
@@ -240,6 +242,7 @@ export async function checkImage(card: K230Card, image: RandomReader, options: O
     const found = digest.digest();
     for (const part of range.parts) checkContentDigest(part, found);
   }
+  if (!plan.committed) await checkPatches(card, image, plan, options.cancel);
   return imageId;
 }
 

@@ -13,6 +13,7 @@ import { silentProgress } from "../core/progress.ts";
 import { checkCancel } from "../core/streams.ts";
 import { readAhead } from "./card.ts";
 import type { K230Card, Target } from "./card.ts";
+import { expandPatch } from "./delta-image.ts";
 import { noteInstalled, planInstall } from "./install-plan.ts";
 import type { InstallPlan, PlanOptions } from "./install-plan.ts";
 import { stateRecord } from "./install-state.ts";
@@ -71,6 +72,8 @@ interface RangeJob {
   readonly range: ContentRange;
   readonly jobs: readonly PartJob[];
   digest?: Digest;
+  /** The content so far, where it is a patch: it is expanded when it has come whole and its digest fits. */
+  patch?: { readonly bytes: Uint8Array; have: number };
 }
 
 interface Active {
@@ -215,7 +218,7 @@ export class SafeInstaller {
     });
     // Everything that could refuse the targets is asked before the first of them is written.
     for (const job of jobs) {
-      if (!job.skip) job.writer = await contentWriter(this.#card.target, job.target.offset, job.part.contentSize);
+      if (!job.skip) job.writer = await contentWriter(this.#card.target, job.target.offset, job.part.result.size);
     }
     this.#active = { image, imageId, plan, jobs, ranges, end: paddedEnd(image), current: 0 };
   }
@@ -248,18 +251,36 @@ export class SafeInstaller {
       job.digest ??= this.#card.digests.create("sha256");
       job.digest.update(bytes);
     }
-    for (const { writer, part } of job.jobs) {
-      if (writer === undefined) continue;
-      if (!this.#invalidated) await this.#invalidate(active);
-      await writer.push(bytes);
-      this.#written += bytes.length;
-      this.#tell("write", active, part.name);
+    if (job.jobs.some((j) => j.writer !== undefined && j.part.delta !== undefined)) {
+      const patch = (job.patch ??= { bytes: new Uint8Array(job.range.size), have: 0 });
+      patch.bytes.set(bytes, patch.have);
+      patch.have += bytes.length;
+    }
+    for (const one of job.jobs) if (one.part.delta === undefined) await this.#write(active, one, bytes);
+  }
+
+  async #write(active: Active, { writer, part }: PartJob, bytes: Uint8Array): Promise<void> {
+    if (writer === undefined) return;
+    if (!this.#invalidated) await this.#invalidate(active);
+    await writer.push(bytes);
+    this.#written += bytes.length;
+    this.#tell("write", active, part.name);
+  }
+
+  /** What a patch makes of the running slot's content, written as it is decoded. */
+  async #expand(active: Active, { jobs, patch }: RangeJob): Promise<void> {
+    if (patch === undefined) return;
+    for (const job of jobs) {
+      if (job.writer === undefined || job.part.delta === undefined) continue;
+      const { cancel } = this.#options;
+      const made = expandPatch(this.#card, active.plan.bases, job.part, patch.bytes, cancel);
+      for await (const bytes of made) await this.#write(active, job, bytes);
     }
   }
 
   #tell(phase: string, { jobs }: Active, item: string, doneBytes = this.#written): void {
     const open = jobs.filter((j) => !j.skip);
-    const totalBytes = open.reduce((sum, j) => sum + j.part.contentSize, 0);
+    const totalBytes = open.reduce((sum, j) => sum + j.part.result.size, 0);
     const index = open.findIndex((j) => j.part.name === item) + 1;
     this.#progress.progress({ phase, item, index, count: open.length, doneBytes, totalBytes });
   }
@@ -288,6 +309,8 @@ export class SafeInstaller {
       for (const part of job.range.parts) checkContentDigest(part, found);
     }
     const { target } = this.#card;
+    await this.#expand(active, job);
+    delete job.patch;
     for (const { writer } of job.jobs) await writer?.finish();
     if (!job.jobs.some((j) => j.writer !== undefined)) return;
     await target.flush();
@@ -301,7 +324,7 @@ export class SafeInstaller {
         throw new OtaError("K230_READ_BACK", {
           what: "what was read back is not what was written",
           where: `${place.name} on ${target.path}`,
-          expected: toHex(part.sha256),
+          expected: toHex(part.result.sha256),
           hint: "The medium is failing; the running system was not touched.",
         });
       }
@@ -313,12 +336,12 @@ export class SafeInstaller {
   /** Whether a partition holds a part's content. */
   async #holds(place: Target, part: InstallPart, tell: (bytes: number) => void): Promise<boolean> {
     const digest = this.#card.digests.create("sha256");
-    for await (const bytes of readAhead(this.#card.target, place.offset, part.contentSize, READ_BACK_PIECE)) {
+    for await (const bytes of readAhead(this.#card.target, place.offset, part.result.size, READ_BACK_PIECE)) {
       checkCancel(this.#options.cancel);
       digest.update(bytes);
       tell(bytes.length);
     }
-    return toHex(digest.digest()) === toHex(part.sha256);
+    return toHex(digest.digest()) === toHex(part.result.sha256);
   }
 
   async #commit(active: Active): Promise<InstalledReport> {
@@ -341,7 +364,7 @@ export class SafeInstaller {
       parts: jobs.map(({ part, target, skip }) => ({
         name: part.name,
         partition: target.name,
-        size: part.contentSize,
+        size: part.result.size,
         written: !skip,
       })),
       resumed: plan.committed || jobs.some((j) => j.skip),

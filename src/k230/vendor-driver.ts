@@ -198,7 +198,8 @@ export class VendorDriver {
     let rtapp: KdimgPart | undefined;
     for (let i = 0; i < header.partCount; i++) {
       const part = decodePart(table, i, 2);
-      if (part === undefined) throw new Refused("part-magic");
+      // The driver knows one magic only.
+      if (part === undefined || part.delta !== undefined) throw new Refused("part-magic");
       if (part.name === "rtt") rtt = part;
       if (part.name === "rtapp") rtapp = part;
     }

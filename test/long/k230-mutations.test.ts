@@ -18,9 +18,9 @@ it("no damaged K230 image is half installed", async () => {
     total.installed += installed;
     total.refused += refused;
   }
-  console.log(
+  process.stdout.write(
     `seed ${SEED}: ${total.installed + total.refused} damaged images, ${total.refused} refused, ` +
-      `${total.installed} installed rightly${FULL ? "" : " (boxed; OTAFORGE_LONG=1 for a million)"}`,
+      `${total.installed} installed rightly${FULL ? "" : " (boxed; OTAFORGE_LONG=1 for a million)"}\n`,
   );
   expect(total.refused).toBeGreaterThan(0);
   expect(total.installed).toBeGreaterThan(0);

@@ -4,6 +4,7 @@ import { OtaError } from "../../core/errors.ts";
 import type { OpenedDevice } from "../../device/index.ts";
 import { newCommand } from "../command.ts";
 import type { PackageInput } from "../family.ts";
+import { installOrFull } from "../full-instead.ts";
 import type { Io } from "../io.ts";
 import { openCardOf, withCardOptions, type CardValues } from "../k230-card.ts";
 import { httpBody, installInput, installReport } from "../k230-install.ts";
@@ -22,6 +23,7 @@ interface Values extends SharedValues, CardValues {
   replacePending?: boolean;
   manifest?: string;
   keyList?: string[];
+  full?: string;
 }
 
 const PIPE_PIECE = 256 * 1024;
@@ -82,9 +84,21 @@ async function trusted(
 }
 
 async function run(name: string, values: Values, io: Io): Promise<number> {
-  const chunkSize = values.chunk ?? VENDOR_CHUNK;
-  if (chunkSize < 1) throw new OtaError("USAGE", { what: "--chunk needs at least one byte", found: chunkSize });
+  const { chunk = VENDOR_CHUNK, full } = values;
+  if (chunk < 1) throw new OtaError("USAGE", { what: "--chunk needs at least one byte", found: chunk });
   const options = commonOptions(values, io);
+  const { manifest: _ofTheDelta, ...others } = values;
+  const install = (image: string) => installOne(image, image === name ? values : others, options, io);
+  return installOrFull(name, full, install, options.progress);
+}
+
+async function installOne(
+  name: string,
+  values: Values,
+  options: ReturnType<typeof commonOptions>,
+  io: Io,
+): Promise<number> {
+  const chunkSize = values.chunk ?? VENDOR_CHUNK;
   const image = await openImage(name, io);
   try {
     const opened = await openCardOf(values, io, { access: "write", command: "test_ota" });
@@ -124,6 +138,7 @@ export async function testOtaMain(argv: readonly string[], io: Io): Promise<numb
     .version(PACKAGE_VERSION, "-V, --version")
     .argument("[image]", "kdimg file, http address, or - for a pipe", DEFAULT_IMAGE)
     .option("--chunk <bytes>", "bytes handed over at a time", wholeNumber, VENDOR_CHUNK)
+    .option("--full <image>", "full image to install when IMAGE is a delta whose base does not run here")
     .option("--allow-partial", "take an image without rtapp")
     .option("--replace-pending", "overwrite an update that has not been started yet")
     .option("--manifest <file>", "signed manifest (default: IMAGE.manifest, or the signature inside the image)")

@@ -1,6 +1,7 @@
 /** K230 at the front door. */
 import type { Device } from "../../core/ports.ts";
-import { openCard } from "../../k230/index.ts";
+import { openCard, type K230Card } from "../../k230/index.ts";
+import { acquireLock } from "../../device/processes.ts";
 import type { OpenedDevice } from "../../device/index.ts";
 import type { Family, InstallOptions, PackageInput, RehearseOptions, Report } from "../family.ts";
 import { cardOptions } from "../k230-card.ts";
@@ -14,7 +15,15 @@ const MAGIC = [0x93, 0x8f, 0xcb, 0x27];
 
 async function install(input: PackageInput, device: Device, options: InstallOptions): Promise<Report> {
   const described = "description" in device ? cardOptions(device as OpenedDevice) : {};
-  const card = await openCard(device, described);
+  const lock = await acquireLock(device, "otaforge install");
+  try {
+    return await installOn(await openCard(device, described), input, options);
+  } finally {
+    await lock.release();
+  }
+}
+
+async function installOn(card: K230Card, input: PackageInput, options: InstallOptions): Promise<Report> {
   try {
     const running = options.running ?? card.running;
     const report = await installInput({ ...card, ...(running === undefined ? {} : { running }) }, input, {

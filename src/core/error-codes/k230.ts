@@ -19,6 +19,7 @@ export const K230_CODES = {
   KDIMG_NOTHING_TO_INSTALL: ["format", "no part has a name that an A/B update installs"],
   KDIMG_PARTIAL: ["format", "only one half of the pair rtt and rtapp is in the image"],
   KDIMG_COMPRESSED: ["format", "the image is compressed; the driver takes it only unpacked"],
+  KDIMG_BAD_DELTA: ["format", "a delta part's patch is damaged or does not make what the part declares"],
   KDIMG_UNSAFE_NAME: ["format", "a part name cannot be used as a file name"],
   KDIMG_NOT_SEQUENTIAL: ["usage", "bytes were not handed over in order"],
   K230_SESSION: ["usage", "the update session is used in the wrong order"],
@@ -48,5 +49,6 @@ export const K230_CODES = {
   K230_NOT_ON_TRIAL: ["mismatch", "no update waits for its confirmation"],
   K230_WOULD_NOT_BOOT: ["mismatch", "the loader would not start this medium"],
   K230_DOWNLOAD: ["interrupted", "the download of an image broke off; run the command again"],
+  K230_UP_TO_DATE: ["mismatch", "the running slot already holds what this delta image makes"],
   K230_WRONG_BASE: ["mismatch", "the running slot is not the base of this delta image"],
 } as const;
