@@ -2,7 +2,7 @@
 
 /** Covers in order of new, not overlapping there. Positions and sizes are bytes, exact to 2^53-1. */
 export class CoverList {
-  #values = new Float64Array(3 * 64);
+  #values: Float64Array = new Float64Array(3 * 64);
   count = 0;
 
   add(newAt: number, oldAt: number, size: number): void {
@@ -52,6 +52,29 @@ export class CoverList {
       else low = middle + 1;
     }
     return low;
+  }
+
+  /** The covers of a block and its neighbours, one on each side: all that coding the block looks at. */
+  around(from: number, to: number): CoverList {
+    const out = new CoverList();
+    const first = Math.max(0, this.firstEndingBehind(from) - 1);
+    for (let i = first; i < this.count; i++) {
+      out.add(this.newAt(i), this.oldAt(i), this.size(i));
+      if (this.newAt(i) >= to) break;
+    }
+    return out;
+  }
+
+  /** All covers as triples of new position, old position and size. */
+  triples(): Float64Array {
+    return this.#values.slice(0, 3 * this.count);
+  }
+
+  static of(triples: Float64Array): CoverList {
+    const out = new CoverList();
+    out.#values = triples;
+    out.count = triples.length / 3;
+    return out;
   }
 
   /** What of the covers lies in `[from, to)` of new, cut at its ends. */

@@ -4,6 +4,7 @@
  */
 import { availableParallelism } from "node:os";
 import { Worker } from "node:worker_threads";
+import { BlockThreads } from "./block-threads.node.ts";
 import type { DeltaMaker } from "./maker.ts";
 import type { ImgdiffOptions } from "./maker.ts";
 import { makeImgdiff2 } from "./imgdiff/make.ts";
@@ -135,6 +136,7 @@ export function createDeltaEngine(options: DeltaEngineOptions = {}): DeltaEngine
   const compiled = import.meta.url.endsWith(".js");
   const module = compiled || options.coreFile !== undefined ? loadCoreModule(options.coreFile) : undefined;
   const threads = module !== undefined && compiled ? new Threads(module, jobs) : undefined;
+  const blockThreads = threads === undefined || jobs === 1 ? undefined : new BlockThreads(jobs);
   const machine = threads ?? plainMachine();
   const windowSize = options.windowSize ?? (threads === undefined ? PLAIN_WINDOW : undefined);
   let last: Promise<unknown> = Promise.resolve();
@@ -155,6 +157,7 @@ export function createDeltaEngine(options: DeltaEngineOptions = {}): DeltaEngine
     threads: threads === undefined ? 0 : jobs,
     core: threads === undefined ? "typescript" : "wasm",
     bsdiff40,
+    ...(blockThreads === undefined ? {} : { blockEncoder: blockThreads.encoder }),
     covers: (old, fresh, more = {}) => inTurn(() => scheduleCovers(machine, old, fresh, withWindow(more))),
     async imgdiff2(old, fresh, { zip, bonus, ...rest }: ImgdiffOptions = {}) {
       return makeImgdiff2(await old.read(0, old.size), await fresh.read(0, fresh.size), {
@@ -167,6 +170,7 @@ export function createDeltaEngine(options: DeltaEngineOptions = {}): DeltaEngine
     async close() {
       await last;
       await threads?.end();
+      await blockThreads?.end();
     },
   };
 }

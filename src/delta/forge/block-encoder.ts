@@ -1,12 +1,12 @@
 /** Codes blocks: the task, and how it is done on the caller's thread or, from bytes alone, on any other. */
 import type { Cancel } from "../../core/ports.ts";
 import { checkCancel } from "../../core/streams.ts";
-import type { CoverList } from "../cover-list.ts";
+import { CoverList } from "../cover-list.ts";
 import { BinaryCoder } from "./arithmetic.ts";
 import { codeBlock, type ModelShape, type ViewSource } from "./block-coder.ts";
 import type { PlannedBlock } from "./plan.ts";
 import { viewReadsOf } from "./reads.ts";
-import type { ShiftMap } from "./references.ts";
+import { ShiftMap, type ShiftMapData } from "./references.ts";
 import type { ViewReader } from "./view-reader.ts";
 
 export interface BlockTask {
@@ -75,13 +75,14 @@ class HeldView implements ViewSource {
   }
 }
 
-/** A task as bytes: everything another thread needs. Covers are triples; the map's table may be shared. */
+/** A task as plain data: everything another thread needs. */
 export interface HeldTask {
   readonly viewAt: number;
   readonly fresh: Uint8Array;
   readonly old: readonly Stretch[];
-  readonly covers: CoverList;
-  readonly map: ShiftMap | undefined;
+  /** Covers of the block and its neighbours, as triples. */
+  readonly covers: Float64Array;
+  readonly map: ShiftMapData | undefined;
   readonly shape: ModelShape;
 }
 
@@ -92,14 +93,21 @@ export async function holdTask({ block, covers, map, shape, oldView, newView }: 
     old.push({ at, bytes: await oldView.read(at, end - at) });
   }
   const { viewAt, viewSize } = block;
-  return { viewAt, fresh: await newView.read(viewAt, viewSize), old, covers, map, shape };
+  const triples = covers.around(viewAt, viewAt + viewSize).triples();
+  return { viewAt, fresh: await newView.read(viewAt, viewSize), old, covers: triples, map: map?.data, shape };
 }
 
 /** Codes a held task. */
 export async function encodeHeld({ viewAt, fresh, old, covers, map, shape }: HeldTask): Promise<Uint8Array> {
   const coder = new BinaryCoder();
   await codeBlock(
-    { coder, old: new HeldView(old), covers, map, shape },
+    {
+      coder,
+      old: new HeldView(old),
+      covers: CoverList.of(covers),
+      map: map === undefined ? undefined : ShiftMap.of(map),
+      shape,
+    },
     [viewAt, viewAt + fresh.length],
     (at, size) => fresh.subarray(at - viewAt, at - viewAt + size),
     () => undefined,

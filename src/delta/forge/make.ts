@@ -186,6 +186,7 @@ async function codeWindows(
     const map = shiftMapOf(covers, range, shape.grainBits);
     const blocks: Promise<Uint8Array>[] = [];
     for (const block of planned.blocks) {
+      checkCancel(signal);
       // Half of what a device allows: it may begin with this block and have nothing unpacked yet.
       oldView.allow(unpackBudget(block.viewSize, oldSegments, 0.5));
       const cancel = signal === undefined ? {} : { signal };

@@ -17,6 +17,14 @@ const ABSOLUTE = 2;
 /** A grain nothing is known of. No cover of a window has this shift: views end below 2^53 and shifts are kept modulo 2^32. */
 const UNKNOWN = -0x80000000;
 
+/** A {@link ShiftMap} as plain data. */
+export interface ShiftMapData {
+  readonly mapAt: number;
+  readonly mapSize: number;
+  readonly grainBits: number;
+  readonly shifts: Int32Array;
+}
+
 /** Where each part of a stretch of old went: new minus old, modulo 2^32, by grain of 2^grainBits bytes. */
 export class ShiftMap {
   readonly #shifts: Int32Array;
@@ -32,8 +40,13 @@ export class ShiftMap {
     this.#shifts = shifts ?? new Int32Array(Math.ceil(range.mapSize / 2 ** grainBits) + 1).fill(UNKNOWN);
   }
 
-  get shifts(): Int32Array {
-    return this.#shifts;
+  /** The map as plain data, for another thread. */
+  get data(): ShiftMapData {
+    return { mapAt: this.at, mapSize: this.size, grainBits: this.#grainBits, shifts: this.#shifts };
+  }
+
+  static of({ grainBits, shifts, ...range }: ShiftMapData): ShiftMap {
+    return new ShiftMap(range, grainBits, shifts);
   }
 
   /** A cover: `size` bytes at `oldAt` went to `newAt`. Longer covers must come later to win. */

@@ -175,6 +175,13 @@ export interface ScanOptions {
   readonly progress?: (event: ProgressEvent) => void;
 }
 
+/** First position from `from` on whose byte is wanted; `end` when there is none. In a function of its own, as generators stay slow. */
+function candidate(bytes: Uint8Array, from: number, end: number, wanted: Uint8Array): number {
+  let i = from;
+  while (i < end && wanted[bytes[i] as number] === 0) i++;
+  return i;
+}
+
 /** The packed parts of a file in order, not overlapping, that allowed re-packers can unpack. */
 export async function* scanPacked(reader: RandomReader, options: ScanOptions): AsyncGenerator<PackedPart> {
   const { allowed, signal, progress } = options;
@@ -193,8 +200,7 @@ export async function* scanPacked(reader: RandomReader, options: ScanOptions): A
     const bytes = await source.bytes(at, STEP + LOOK);
     const end = Math.min(STEP, bytes.length);
     let next = at + end;
-    search: for (let i = 0; i < end; i++) {
-      if (wanted[bytes[i] as number] === 0) continue;
+    search: for (let i = candidate(bytes, 0, end, wanted); i < end; i = candidate(bytes, i + 1, end, wanted)) {
       for (const finder of byFirst.get(bytes[i] as number) ?? []) {
         if (!finder.plausible(bytes, i)) continue;
         let found = 0;
