@@ -1,6 +1,14 @@
 /** `otaforge inspect|extract|compare|sign` for Android packages. */
 import { resolve } from "node:path";
-import { parseEdify, explainScript, readFooter, signArchive } from "../android/index.ts";
+import {
+  encodePartition,
+  explainScript,
+  openPayload,
+  parseEdify,
+  readFooter,
+  signArchive,
+  type Payload,
+} from "../android/index.ts";
 import { signerFromCommand, signerFromFiles } from "../android/signing/keys.node.ts";
 import { METADATA_NAME, SCRIPT_NAME } from "../android/releasetools/finish.ts";
 import { toHex } from "../core/bytes.ts";
@@ -12,8 +20,9 @@ import { decodeText, encodeText, printable } from "../core/text.ts";
 import { fromDosTime, openZip, unixMode, type ZipArchive, type ZipEntry } from "../core/zip/index.ts";
 import { nodeCodecs, nodeDigests } from "../device/index.ts";
 import { createPendingFile } from "./android-output.ts";
+import { describePayload, extractImages, isPayloadFile, partitionOf, payloadOfZip } from "./android-payload.ts";
 import { openTree } from "./extract-tree.ts";
-import type { CommonOptions, Family, PackageInput, Report, SignOptions } from "./family.ts";
+import type { CommonOptions, ExtractOptions, Family, PackageInput, Report, SignOptions } from "./family.ts";
 
 /** Texts shown by `inspect` are cut here. */
 const MAX_TEXT = 4 * 2 ** 20;
@@ -69,7 +78,17 @@ function parseMetadata(text: string | undefined): Record<string, string> {
   return out;
 }
 
+async function inspectPayload(input: PackageInput): Promise<Report> {
+  const { lines, json } = describePayload(await openPayload(readerOf(input)));
+  return {
+    text: [`${input.name}: Android A/B payload`, ...lines].join("\n"),
+    json: { family: "android", ...json, kind: "payload", payloadKind: json["kind"] },
+    exitCode: 0,
+  };
+}
+
 async function inspect(input: PackageInput, options: CommonOptions): Promise<Report> {
+  if (isPayloadFile(input)) return inspectPayload(input);
   const zip = await openAndroidZip(input);
   const kind = androidKind(zip);
   const footer = await readFooter(readerOf(input), "safe");
@@ -96,6 +115,7 @@ async function inspect(input: PackageInput, options: CommonOptions): Promise<Rep
       sha256: toHex(digest.digest()),
     });
   }
+  const payload = kind === "a-b" ? describePayload(await payloadOfZip(zip)) : undefined;
   const parsed =
     script === undefined ? undefined : parseEdify(encodeText(script), { era: kind === "block" ? "7.1" : "4.4" });
   const steps = parsed === undefined || parsed.errors.length > 0 ? [] : explainScript(parsed);
@@ -105,6 +125,7 @@ async function inspect(input: PackageInput, options: CommonOptions): Promise<Rep
     ...Object.entries(metadata).map(([k, v]) => `  ${k} = ${printable(v)}`),
     "entries",
     ...entries.map((e) => `  ${String(e.size).padStart(10)}  ${e.name}`),
+    ...(payload?.lines ?? []),
     ...(steps.length === 0 ? [] : ["script", ...steps.map((s) => `  ${"  ".repeat(s.depth)}${s.text}`)]),
     ...errors,
   ];
@@ -116,6 +137,7 @@ async function inspect(input: PackageInput, options: CommonOptions): Promise<Rep
       signature,
       metadata,
       entries,
+      ...(payload === undefined ? {} : { payload: payload.json }),
       ...(script === undefined ? {} : { script, steps, errors }),
     },
     exitCode: errors.length > 0 ? 3 : 0,
@@ -126,9 +148,14 @@ async function extract(
   input: PackageInput,
   folder: string,
   names: readonly string[],
-  options: CommonOptions,
+  options: ExtractOptions,
 ): Promise<Report> {
+  if (isPayloadFile(input)) return extractPayload(await openPayload(readerOf(input)), folder, names, options);
   const zip = await openAndroidZip(input);
+  // Of an A/B package whole images are what people want; its entries come out when they are named, or when nothing is.
+  if (names.length > 0 && androidKind(zip) === "a-b" && !names.some((n) => zip.get(n) !== undefined)) {
+    return extractPayload(await payloadOfZip(zip), folder, names, options);
+  }
   const wanted = new Set(names);
   const found = new Set<string>();
   // A name stands for an entry or for everything below a folder.
@@ -164,11 +191,54 @@ async function extract(
   };
 }
 
+async function extractPayload(
+  payload: Payload,
+  folder: string,
+  names: readonly string[],
+  options: ExtractOptions,
+): Promise<Report> {
+  const chosen = names.length === 0 ? payload.manifest.partitions : names.map((n) => partitionOf(payload, n));
+  const missing = names.filter((_, i) => chosen[i] === undefined);
+  if (missing.length > 0) {
+    throw new OtaError("USAGE", {
+      what: "no such partition in the payload",
+      found: missing.map(printable).join(", "),
+      expected: payload.manifest.partitions.map((p) => p.name ?? "").join(", "),
+    });
+  }
+  const parts = await extractImages(
+    payload,
+    chosen.filter((p) => p !== undefined),
+    await openTree(folder),
+    options,
+  );
+  return {
+    text: parts.map((p) => `${p.name}  ${p.size} bytes`).join("\n"),
+    json: { family: "android", folder, parts },
+    exitCode: 0,
+  };
+}
+
+/** A payload's partitions by what they do: operations and the digests of their data. Signatures are left out. */
+function partitionHashes(payload: Payload): [string, string][] {
+  return payload.manifest.partitions.map((partition) => {
+    const digest = nodeDigests.create("sha256");
+    digest.update(encodePartition(partition));
+    return [`payload.bin: ${partition.name ?? ""}`, toHex(digest.digest())];
+  });
+}
+
+/** What of an A/B package says where things stand and how they are signed, not what they are. */
+const PLACES = new Set(["payload.bin", "payload_properties.txt", METADATA_NAME, `${METADATA_NAME}.pb`]);
+
 async function hashes(input: PackageInput, options: CommonOptions): Promise<Map<string, string>> {
+  if (isPayloadFile(input)) return new Map(partitionHashes(await openPayload(readerOf(input))));
   const zip = await openAndroidZip(input);
-  const out = new Map<string, string>();
+  const isAb = androidKind(zip) === "a-b";
+  const out = new Map<string, string>(isAb ? partitionHashes(await payloadOfZip(zip)) : []);
   for (const entry of zip.entries) {
     checkCancel(options.cancel);
+    if (isAb && PLACES.has(entry.name)) continue;
     const digest = nodeDigests.create("sha256");
     for await (const chunk of zip.stream(entry)) digest.update(chunk);
     out.set(entry.name, toHex(digest.digest()));
@@ -201,6 +271,12 @@ async function compare(a: PackageInput, b: PackageInput, options: CommonOptions)
 }
 
 async function sign(input: PackageInput, options: SignOptions): Promise<Report> {
+  if (isPayloadFile(input)) {
+    throw new OtaError("UNSUPPORTED", {
+      what: "a bare payload cannot be signed afterwards: its manifest says how large the signature is",
+      hint: "Sign it when it is made: ota_from_target_files -k KEY.",
+    });
+  }
   const zip = await openAndroidZip(input);
   const [keyFile, more] = options.keyFiles;
   if (more !== undefined)
@@ -237,7 +313,10 @@ async function sign(input: PackageInput, options: SignOptions): Promise<Report> 
     await file.keep();
     const sha256 = toHex(digest.digest());
     return {
-      text: `${output}: signed (${signer.keyType.toUpperCase()}, ${signer.hash}), ${size} bytes, sha256 ${sha256}`,
+      text: [
+        `${output}: signed (${signer.keyType.toUpperCase()}, ${signer.hash}), ${size} bytes, sha256 ${sha256}`,
+        ...(androidKind(zip) === "a-b" ? ["payload.bin keeps the signatures it was made with"] : []),
+      ].join("\n"),
       json: { family: "android", output, size, sha256, key: signer.keyType, hash: signer.hash },
       exitCode: 0,
     };

@@ -53,6 +53,11 @@ export interface VerifyOptions extends CommonOptions {
   readonly era: "4.4" | "7.1";
 }
 
+export interface ExtractOptions extends CommonOptions {
+  /** Folder with the old images, for deltas that make new ones of them. */
+  readonly baseFolder?: string;
+}
+
 export interface InstallOptions extends CommonOptions {
   readonly runScripts: boolean;
   readonly acceptVolatile: boolean;
@@ -106,7 +111,7 @@ export interface Family {
   inspect?(input: PackageInput, options: CommonOptions): Promise<Report>;
   verify?(input: PackageInput, options: VerifyOptions): Promise<Report>;
   /** Writes the package's parts into `folder` (made when missing); `names` empty = all. */
-  extract?(input: PackageInput, folder: string, names: readonly string[], options: CommonOptions): Promise<Report>;
+  extract?(input: PackageInput, folder: string, names: readonly string[], options: ExtractOptions): Promise<Report>;
   /** Exit code 0 when both carry the same content, 5 when they differ. */
   compare?(a: PackageInput, b: PackageInput, options: CommonOptions): Promise<Report>;
   /** Signs in the family's own way (Android). Families without it are signed by a manifest. */

@@ -5,6 +5,7 @@ export { checkManifest } from "./check.ts";
 export { countBlocks, extentReader, placeOutput, type PlacedBytes } from "./extents.ts";
 export { PAYLOAD_HEADER } from "./layout.ts";
 export {
+  encodePartition,
   SPARSE_HOLE,
   type Extent,
   type Manifest,

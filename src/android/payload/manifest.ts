@@ -2,6 +2,7 @@
 import {
   BOOL,
   BYTES,
+  encodeMessage,
   field,
   FIXED32,
   I64,
@@ -98,6 +99,11 @@ export const PARTITION = message("PartitionUpdate", {
   estimateOpCountMax: field(20, U64, "operations of the snapshot"),
 });
 export type PartitionUpdate = MessageValue<typeof PARTITION>;
+
+/** Bytes of a partition's description, the same for the same content. */
+export function encodePartition(partition: PartitionUpdate): Uint8Array {
+  return encodeMessage(PARTITION, partition);
+}
 
 export const PARTITION_GROUP = message("DynamicPartitionGroup", {
   name: field(1, TEXT, "name without slot suffix"),
