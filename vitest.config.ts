@@ -5,7 +5,17 @@ export default defineConfig({
     projects: [
       { test: { name: "unit", include: ["src/**/*.test.ts", "test/e2e/**/*.test.ts"], testTimeout: 60_000 } },
       { test: { name: "interop", include: ["test/interop/**/*.test.ts"], testTimeout: 300_000 } },
-      { test: { name: "lab", include: ["test/lab/**/*.test.ts"], testTimeout: 600_000, fileParallelism: false } },
+      {
+        test: {
+          name: "lab",
+          include: ["test/lab/**/*.test.ts"],
+          globalSetup: ["test/lab/setup.ts"],
+          testTimeout: 3_600_000,
+          hookTimeout: 600_000,
+          // Two machines at a time: each emulates one core.
+          maxWorkers: 2,
+        },
+      },
       { test: { name: "long", include: ["test/long/**/*.test.ts"], testTimeout: 3_600_000 } },
     ],
   },

@@ -4,66 +4,33 @@
  * Never KVM: a device node that opens may still hang. Every machine has a time limit and is killed by its own process id.
  */
 import { execFileSync, spawn, type ChildProcess } from "node:child_process";
-import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createConnection, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 
-const HERE = fileURLToPath(new URL(".", import.meta.url));
-const PROJECT = fileURLToPath(new URL("../..", import.meta.url));
-
-let prepared: string | undefined;
-
-/** Folder with kernel, initial RAM file system and Node's disk; made on the first call of a machine. */
-export function labFolder(): string {
-  prepared ??= execFileSync("bash", [join(HERE, "prepare.sh")], {
-    encoding: "utf8",
-    stdio: ["ignore", "pipe", "inherit"],
-  })
-    .trim()
-    .split("\n")
-    .at(-1) as string;
-  return prepared;
+/** What the project's setup made: the folder of kernel, initial RAM file system and Node's disk, and the disk of our build. */
+function prepared(name: "OTAFORGE_LAB_FOLDER" | "OTAFORGE_LAB_APP"): string {
+  const value = process.env[name];
+  if (value === undefined) throw new Error(`${name} is not set: laboratory tests run by npm run lab`);
+  return value;
 }
 
-/** A folder of this test's own; `disk` makes files in it. */
+/** A folder of this test's own. */
 export function workFolder(): string {
   return mkdtempSync(join(tmpdir(), "otaforge-lab-"));
 }
 
-/** An ext4 image of `size` bytes holding `folder` (or nothing). */
-export function ext4Image(path: string, size: number, folder?: string): void {
+/** An empty file of `size` bytes. */
+export function emptyFile(path: string, size: number): void {
   writeFileSync(path, "");
   execFileSync("truncate", ["-s", String(size), path]);
-  execFileSync("mkfs.ext4", ["-q", "-O", "^has_journal", ...(folder === undefined ? [] : ["-d", folder]), path]);
 }
 
-let appDisk: string | undefined;
-
-/** A disk with our build and what it needs at run time: `/app/bin`, `/app/dist`, `/app/node_modules`. */
-export function appImage(): string {
-  if (appDisk !== undefined) return appDisk;
-  if (!existsSync(join(PROJECT, "dist/cli/otaforge.js"))) throw new Error("no build: run npm run build first");
-  const folder = workFolder();
-  const app = join(folder, "app");
-  mkdirSync(app);
-  for (const name of ["bin", "dist", "package.json"]) cpSync(join(PROJECT, name), join(app, name), { recursive: true });
-  const production = execFileSync("npm", ["ls", "--omit=dev", "--all", "--parseable"], {
-    cwd: PROJECT,
-    encoding: "utf8",
-    stdio: ["ignore", "pipe", "ignore"],
-  })
-    .split("\n")
-    .map((path) => path.slice(path.indexOf("/node_modules/") + 1))
-    .filter((path) => path.startsWith("node_modules/"));
-  for (const path of new Set(production)) {
-    cpSync(join(PROJECT, path), join(app, path), { recursive: true, dereference: true });
-  }
-  appDisk = join(folder, "app.ext4");
-  ext4Image(appDisk, 96 * 1024 * 1024, app);
-  process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
-  return appDisk;
+/** An ext4 image of `size` bytes holding `folder` (or nothing). */
+export function ext4Image(path: string, size: number, folder?: string): void {
+  emptyFile(path, size);
+  execFileSync("mkfs.ext4", ["-q", "-F", ...(folder === undefined ? [] : ["-d", folder]), path]);
 }
 
 export interface MachineOptions {
@@ -86,29 +53,41 @@ const KERNEL_WORDS =
   "console=ttyS0 quiet panic=-1 mitigations=off nokaslr lpj=4000000 tsc=reliable cryptomgr.notests=1 " +
   "random.trust_cpu=1 pci=lastbus=0 nohpet 8250.nr_uarts=1";
 
+/** No test waits longer for a machine, whatever it does: a hang ends in a failure that shows the serial output. */
+const DEFAULT_LIMIT_SECONDS = Number(process.env["OTAFORGE_LAB_LIMIT"] ?? 420);
+
+/** The disk of a machine's scripts, for QEMU: a tar archive. */
+export function scriptsArchive(path: string, { script, files }: Pick<MachineOptions, "script" | "files">): void {
+  const scripts = `${path}.d`;
+  mkdirSync(scripts);
+  writeFileSync(join(scripts, "main.sh"), script);
+  for (const [name, content] of Object.entries(files ?? {})) writeFileSync(join(scripts, name), content);
+  execFileSync("tar", ["-C", scripts, "--numeric-owner", "-cf", path, "."]);
+  rmSync(scripts, { recursive: true });
+}
+
+/** A machine that was saved while it ran: the file of its state and the archive of scripts it has as a disk. */
+export interface SavedMachine {
+  readonly state: string;
+  readonly scripts: string;
+}
+
 /** A running machine. */
 export class Machine {
   readonly #child: ChildProcess;
   readonly #folder: string;
   readonly #ended: Promise<void>;
   #output = "";
-  #listeners: (() => void)[] = [];
+  #listeners = new Set<() => void>();
+  #limitReached = false;
 
-  constructor(options: MachineOptions) {
-    const lab = labFolder();
+  /** @param saved goes on where that machine was saved; `options` must be the same but for the contents of disks */
+  constructor(options: MachineOptions, saved?: SavedMachine) {
+    const lab = prepared("OTAFORGE_LAB_FOLDER");
     this.#folder = workFolder();
-    const scripts = join(this.#folder, "scripts");
-    mkdirSync(scripts);
-    writeFileSync(join(scripts, "main.sh"), options.script);
-    for (const [name, content] of Object.entries(options.files ?? {})) writeFileSync(join(scripts, name), content);
-    const tar = join(this.#folder, "scripts.tar");
-    execFileSync("tar", ["-C", scripts, "--numeric-owner", "-cf", tar, "."]);
-    const disk = (serial: string, file: string): string[] => [
-      "-drive",
-      `if=none,id=${serial},format=raw,file=${file},readonly=on`,
-      "-device",
-      `virtio-blk-pci,drive=${serial},serial=${serial}`,
-    ];
+    const scripts = saved?.scripts ?? join(this.#folder, "scripts.tar");
+    if (saved === undefined) scriptsArchive(scripts, options);
+    const disk = (serial: string, file: string): string[] => rawDisk(serial, file, ",readonly=on");
     const bz = options.bzImageWords !== undefined;
     const display = (options.arguments ?? []).some((a) => a === "-vga");
     const args = [
@@ -118,18 +97,29 @@ export class Machine {
       ...["-qmp", `unix:${this.qmpPath},server=on,wait=off`],
       ...["-kernel", join(lab, bz ? "bzImage" : "vmlinux"), "-initrd", join(lab, "initrd.zst")],
       ...["-append", `${KERNEL_WORDS} ${options.bzImageWords ?? ""} lab=main.sh`],
-      ...disk("lab", tar),
-      ...(options.withApp === true ? [...disk("node", join(lab, "node.ext4")), ...disk("app", appImage())] : []),
+      ...disk("lab", scripts),
+      ...(options.withApp === true
+        ? [...disk("node", join(lab, "node.ext4")), ...disk("app", prepared("OTAFORGE_LAB_APP"))]
+        : []),
       ...(options.arguments ?? []),
+      ...(saved === undefined ? [] : ["-incoming", `exec:cat '${saved.state}'`]),
     ];
     this.#child = spawn("qemu-system-x86_64", args, { stdio: ["pipe", "pipe", "pipe"] });
     const take = (chunk: Buffer): void => {
       this.#output += chunk.toString("latin1");
-      for (const listener of this.#listeners) listener();
+      this.#wake();
     };
     this.#child.stdout?.on("data", take);
     this.#child.stderr?.on("data", take);
-    const limit = setTimeout(() => this.#child.kill("SIGKILL"), (options.limitSeconds ?? 120) * 1000);
+    // A line typed to a machine that has just ended is nobody's failure; who waits for an answer is told.
+    this.#child.stdin?.on("error", () => undefined);
+    const limit = setTimeout(
+      () => {
+        this.#limitReached = true;
+        this.#child.kill("SIGKILL");
+      },
+      (options.limitSeconds ?? DEFAULT_LIMIT_SECONDS) * 1000,
+    );
     this.#ended = new Promise((resolve) => {
       this.#child.on("error", (e) => {
         this.#output += `cannot start qemu: ${e.message}\n`;
@@ -137,14 +127,22 @@ export class Machine {
       });
       this.#child.on("close", () => {
         clearTimeout(limit);
-        for (const listener of this.#listeners) listener();
+        this.#wake();
         resolve();
       });
     });
   }
 
+  #wake(): void {
+    for (const listener of this.#listeners) listener();
+  }
+
   get qmpPath(): string {
     return join(this.#folder, "qmp");
+  }
+
+  get isRunning(): boolean {
+    return this.#child.exitCode === null && this.#child.signalCode === null && this.#child.pid !== undefined;
   }
 
   /** Everything on the serial line so far. */
@@ -152,15 +150,31 @@ export class Machine {
     return this.#output.replaceAll("\r\n", "\n");
   }
 
+  /** The serial output for a failure's message. */
+  get story(): string {
+    const end = this.#limitReached ? "\n(the machine was killed at its time limit)" : "";
+    return `${this.output.slice(-6000)}${end}`;
+  }
+
+  /** Waits until `found` gives something for the serial output. @throws when the machine ends before */
+  async until<T>(what: string, found: (output: string) => T | undefined): Promise<T> {
+    for (;;) {
+      const value = found(this.output);
+      if (value !== undefined) return value;
+      if (!this.isRunning) throw new Error(`the machine ended before ${what}:\n${this.story}`);
+      await new Promise<void>((resolve) => {
+        const listener = (): void => {
+          this.#listeners.delete(listener);
+          resolve();
+        };
+        this.#listeners.add(listener);
+      });
+    }
+  }
+
   /** Waits until the serial line has shown `text`. */
   async waitFor(text: string): Promise<void> {
-    while (!this.output.includes(text)) {
-      if (this.#child.exitCode !== null || this.#child.signalCode !== null) {
-        throw new Error(`the machine ended before it said ${JSON.stringify(text)}:\n${this.output}`);
-      }
-      await new Promise<void>((resolve) => (this.#listeners = [resolve]));
-    }
-    this.#listeners = [];
+    await this.until(`it said ${JSON.stringify(text)}`, (output) => (output.includes(text) ? true : undefined));
   }
 
   /** Types a line on the serial line. */
@@ -179,11 +193,23 @@ export class Machine {
     rmSync(this.#folder, { recursive: true, force: true });
   }
 
-  /** Waits for the script's end. @throws when it did not end with 0, with the whole serial output */
+  /** Waits for the script's end. @throws when it did not end with 0, with the serial output */
   async done(): Promise<string> {
     await this.#finish();
-    if (!/^LAB-EXIT 0$/m.test(this.output)) throw new Error(`the machine's script failed:\n${this.output}`);
+    if (!/^LAB-EXIT 0$/m.test(this.output)) throw new Error(`the machine's script failed:\n${this.story}`);
     return this.output;
+  }
+
+  /** Saves the running machine and ends it. Its disks stay as they are. */
+  async save(state: string): Promise<void> {
+    await this.qmp("migrate", { uri: `exec:cat > '${state}'` });
+    for (;;) {
+      const { status } = (await this.qmp("query-migrate")) as { status?: string };
+      if (status === "completed") break;
+      if (status === "failed" || status === "cancelled") throw new Error(`saving the machine ${status}`);
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    await this.kill();
   }
 
   /** One QMP command. */

@@ -14,13 +14,15 @@ need xz xz-utils
 need depmod kmod
 need mkfs.ext4 e2fsprogs
 need flash_erase mtd-utils
+need setfattr attr
 need strip binutils
 
 package=$(apt-cache depends linux-image-amd64 | sed -n 's/.*Depends: \(linux-image-[0-9].*\)/\1/p' | head -n 1)
 [ -n "$package" ] || { echo "lab: no linux-image-amd64 in the package lists; run apt-get update" >&2; exit 1; }
 version=$(apt-cache policy "$package" | sed -n 's/.*Candidate: //p')
 here=$(cd "$(dirname "$0")" && pwd)
-key=$(printf '%s %s %s %s' "$package" "$version" "$(node --version)" "$(cat "$here/prepare.sh" "$here/init" | sha256sum)" | sha256sum | cut -c1-16)
+tools=$(dpkg-query -W busybox-static mtd-utils attr e2fsprogs libc6)
+key=$(printf '%s %s %s %s %s' "$package" "$version" "$(node --version)" "$tools" "$(cat "$here/prepare.sh" "$here/init" | sha256sum)" | sha256sum | cut -c1-16)
 cache=${OTAFORGE_LAB_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/otaforge-lab}
 done_folder=$cache/$key
 if [ -f "$done_folder/complete" ]; then
@@ -66,7 +68,7 @@ copy_program() { # program: with the libraries it loads
     cp -Lu "$library" "$root$library"
   done
 }
-for program in flash_erase nandwrite nanddump nandtest ubiformat ubiattach ubidetach ubimkvol ubirmvol ubiupdatevol ubirename ubinfo ubiblock flashcp mtdinfo; do
+for program in flash_erase nandwrite nanddump nandtest ubiformat ubiattach ubidetach ubimkvol ubirmvol ubiupdatevol ubirename ubinfo ubiblock flashcp mtdinfo setfattr mkfs.ext4; do
   # mtd-utils' own names replace busybox's applets of the same name, which know fewer options.
   rm -f "$root/bin/$program"
   copy_program "$program"
