@@ -1,5 +1,5 @@
 /** A machine with our agent in it: commands are run there one after the other, and the whole machine can be saved and cut. */
-import { readFileSync } from "node:fs";
+import { readFileSync, readdirSync } from "node:fs";
 import { Machine, type MachineOptions, type SavedMachine, scriptsArchive } from "./machine.ts";
 
 export interface CommandResult {
@@ -23,15 +23,22 @@ export type GuestOptions = Omit<MachineOptions, "script" | "withApp"> & {
 /** How often a request is repeated until it is answered. */
 const REPEAT_MS = 1000;
 
+/** Our modules that run in the machine; `/lab` has no package.json, so their names say what they are. */
+function insideModules(): Record<string, string> {
+  const folder = new URL("./inside/", import.meta.url);
+  return Object.fromEntries(
+    readdirSync(folder).map((name) => [name.replace(/\.js$/, ".mjs"), readFileSync(new URL(name, folder), "utf8")]),
+  );
+}
+
 function machineOptions(options: GuestOptions): MachineOptions {
   const { before = "", files, ...rest } = options;
-  const agent = readFileSync(new URL("./guest-agent.js", import.meta.url), "utf8");
   return {
     ...rest,
     withApp: true,
     // Messages of the kernel would come between the agent's answers; dmesg keeps them.
     script: `set -e\ndmesg -n 1\n${before}\nstty -F /dev/ttyS0 raw -echo\nnode /lab/agent.mjs || test -f /tmp/ended\n`,
-    files: { ...files, "agent.mjs": agent },
+    files: { ...files, ...insideModules() },
   };
 }
 

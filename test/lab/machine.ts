@@ -107,6 +107,7 @@ export class Machine {
     this.#child = spawn("qemu-system-x86_64", args, { stdio: ["pipe", "pipe", "pipe"] });
     const take = (chunk: Buffer): void => {
       this.#output += chunk.toString("latin1");
+      if (process.env["OTAFORGE_LAB_SHOW"] !== undefined) process.stderr.write(chunk);
       this.#wake();
     };
     this.#child.stdout?.on("data", take);

@@ -26,7 +26,7 @@ const TOOLS: readonly Tool[] = [
     debianPackage: "mtd-utils",
     where: "board",
   },
-  { program: "nanddump", neededFor: "reading NAND back", debianPackage: "mtd-utils", where: "board" },
+  { program: "mtdinfo", neededFor: "finding the bad blocks of NAND", debianPackage: "mtd-utils", where: "board" },
   { program: "ubiupdatevol", neededFor: "UBI volumes", debianPackage: "mtd-utils", where: "board" },
   { program: "ubimkvol", neededFor: "updating a second UBI volume", debianPackage: "mtd-utils", where: "board" },
   {

@@ -42,10 +42,12 @@ function fakeChip(): { file: string; run: RunProgram; calls: string[] } {
     const input: Uint8Array[] = [];
     for await (const part of options?.input ?? []) input.push(part);
     const number = (flag: string): number => Number(args[args.indexOf(flag) + 1]);
-    if (program === "nanddump") {
-      const block = number("-s") / ERASE;
-      const at = block === BAD ? (block + 1) * ERASE : block * ERASE;
-      return done(`0x${at.toString(16).padStart(8, "0")}: 55 55\n`);
+    if (program === "mtdinfo") {
+      const cells = Array.from({ length: 6 }, (_, n) => {
+        const at = (n * ERASE).toString(16).padStart(8, "0");
+        return `  ${n}: ${at}    ${n === BAD ? "BAD" : "   "} `;
+      });
+      return done(`mtd4\nType: nand\nEraseblock map:\n${cells.join("")}\n`);
     }
     if (program === "flash_erase") chip.fill(0xff, Number(args[2]), Number(args[2]) + Number(args[3]) * ERASE);
     if (program === "nandwrite") {
@@ -77,7 +79,7 @@ describe("flash of a board", () => {
     expect(isAllByte(await target.read(ERASE + PAGE, PAGE), 9)).toBe(true);
     await target.close();
     expect(chip.calls).toEqual([
-      `nanddump -q -p --bb=skipbad -s ${ERASE} -l ${PAGE} DEV`,
+      `mtdinfo -M DEV`,
       `flash_erase -q DEV ${ERASE} 1`,
       `nandwrite -q -N -s ${ERASE + PAGE} DEV -`,
     ]);

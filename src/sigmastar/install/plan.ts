@@ -83,7 +83,9 @@ function flashBehind(path: string): string | undefined {
 async function refusePlainNandWrite(device: Device, path: string, node: NodeInfo, where: string): Promise<void> {
   const flash = flashBehind(path);
   const behind = flash === undefined ? undefined : (await device.nodes.info(flash))?.kind;
-  const nand = node.kind === "nand" ? node.eraseSize === undefined : behind === "nand";
+  // A board tells the flash behind its block device; the record asks for a block write all the same, and who reads that block
+  // device later goes around no bad block either.
+  const nand = node.kind === "nand" ? flash !== undefined || node.eraseSize === undefined : behind === "nand";
   if (!nand) return;
   throw new OtaError("SIGMASTAR_NAND_PLAIN_WRITE", {
     what: "a plain block write onto NAND does not go around bad blocks",

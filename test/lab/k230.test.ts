@@ -1,0 +1,147 @@
+/**
+ * A K230's card on a real kernel: every write of an update is recorded below the kernel, and every moment of the recording is
+ * judged by what the loader would start.
+ */
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, describe, expect, test } from "vitest";
+import { memoryReader } from "../../src/core/streams.ts";
+import { createSimulatedDevice, nodeDigests } from "../../src/device/index.ts";
+import { nodeFirmwareCrypto } from "../../src/k230/firmware.node.ts";
+import { CARD_NODE, createOta, judgeCard, openCard } from "../../src/k230/index.ts";
+import { COUNTS, report } from "./counts.ts";
+import { Guest } from "./guest.ts";
+import { labCard, labImage, labPair, pairIdentity } from "./k230-card.ts";
+import { workFolder } from "./machine.ts";
+import { diskAfterCut, replayPoints, type DiskCache } from "./replay.ts";
+import { parseWriteLog, type LoggedWrite } from "./write-log.ts";
+
+const folder = workFolder();
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+/** QEMU's SD card wants a power of two. */
+const CARD_SIZE = 4 * 1024 * 1024;
+const pairs = { old: labPair(10), other: labPair(20), new: labPair(30) };
+const image = await labImage(pairs.new);
+const judgePairs = { old: await pairIdentity(await labImage(pairs.old)), new: await pairIdentity(image) };
+
+type Medium = "sd" | "virtio";
+const CACHE: Record<Medium, DiskCache> = { sd: "writes-through", virtio: "volatile" };
+const NODE: Record<Medium, string> = { sd: "/dev/mmcblk0", virtio: "/dev/lab/card" };
+
+interface Recording {
+  readonly before: Uint8Array;
+  readonly writes: readonly LoggedWrite[];
+  readonly after: Uint8Array;
+  readonly cache: DiskCache;
+}
+
+/** Runs an install in a machine whose card's writes are recorded. */
+async function record(
+  name: string,
+  medium: Medium,
+  running: "a" | "b",
+  install: (guest: Guest, node: string) => Promise<void>,
+): Promise<Recording> {
+  const before = labCard(running === "a" ? { a: pairs.old, b: pairs.other } : { a: pairs.other, b: pairs.old }, running, CARD_SIZE);
+  const [card, log] = [join(folder, `${name}.img`), join(folder, `${name}.log`)];
+  writeFileSync(card, before);
+  writeFileSync(log, "");
+  const blocks = [
+    ...["-blockdev", `driver=file,node-name=f0,filename=${card}`, "-blockdev", `driver=file,node-name=l0,filename=${log}`],
+    ...["-blockdev", "driver=blklogwrites,node-name=card,file=f0,log=l0,log-sector-size=512"],
+  ];
+  const device =
+    medium === "sd"
+      ? ["-device", "sdhci-pci", "-device", "sd-card,drive=card"]
+      : ["-device", "virtio-blk-pci,drive=card,serial=card"];
+  const guest = await Guest.boot({
+    arguments: [...blocks, ...device],
+    files: { "image.kdimg": image, "DEVICE.json": JSON.stringify({ kind: "board", family: "k230", card: NODE[medium] }) },
+    before:
+      medium === "sd"
+        ? "modprobe sdhci-pci; modprobe mmc_block; until [ -b /dev/mmcblk0 ]; do usleep 20000; done"
+        : "test -b /dev/lab/card",
+  });
+  await install(guest, NODE[medium]);
+  await guest.end();
+  const writes = parseWriteLog(readFileSync(log));
+  const after = new Uint8Array(readFileSync(card));
+  return { before, writes, after, cache: CACHE[medium] };
+}
+
+const byCommand = async (guest: Guest, node: string): Promise<void> => {
+  await guest.sh(`node /app/bin/test_ota --disk ${node} /lab/image.kdimg`);
+};
+const wrongOrder = async (guest: Guest): Promise<void> => {
+  const outcome = await guest.call("/lab/wrong-order.mjs", "install", {
+    device: "/lab/DEVICE.json",
+    image: "/lab/image.kdimg",
+  });
+  expect(outcome).toBe("installed");
+};
+
+interface Judged {
+  points: number;
+  old: number;
+  new: number;
+  readonly broken: string[];
+  resumed: number;
+}
+
+/** Judges `count` moments of a recording; every `rerunEach`th is also updated again, as after the restart. */
+async function judge({ before, writes, cache }: Recording, count: number, rerunEach: number): Promise<Judged> {
+  const tally: Judged = { points: 0, old: 0, new: 0, broken: [], resumed: 0 };
+  const boot = { crypto: nodeFirmwareCrypto, boots: true };
+  for (const [i, point] of replayPoints(writes.length, count).entries()) {
+    const disk = diskAfterCut(before, writes, point, cache);
+    const { verdict, why } = await judgeCard(memoryReader(disk), judgePairs, nodeDigests, boot);
+    tally.points++;
+    if (verdict === "broken") tally.broken.push(`prefix ${point.prefix}, seed ${point.seed}: ${why ?? ""}`);
+    else tally[verdict]++;
+    if (i % rerunEach !== 0 || verdict === "broken") continue;
+    const device = createSimulatedDevice({ nodes: { [CARD_NODE]: { kind: "block", content: disk } } });
+    const card = await openCard(device);
+    await (await createOta(card, { profile: "safe", allowPartial: false })).writeFile(memoryReader(image), 65536);
+    expect(await judgeCard(card.target, judgePairs, nodeDigests, boot)).toMatchObject({ verdict: "new" });
+    tally.resumed++;
+  }
+  return tally;
+}
+
+describe("a K230's card", () => {
+  const cases = [
+    ["sd", "a"],
+    ["sd", "b"],
+    ["virtio", "a"],
+    ["virtio", "b"],
+  ] as const;
+
+  test.each(cases)("on %s, slot %s running: a complete pair starts at every moment", async (medium, running) => {
+    const recording = await record(`${medium}-${running}`, medium, running, byCommand);
+    const { writes, after, before } = recording;
+    // What was recorded is what the card holds: nothing was written past the recording.
+    expect(diskAfterCut(before, writes, { prefix: writes.length, seed: 0 }, recording.cache)).toEqual(after);
+    expect(writes.some((write) => write.flush)).toBe(medium === "virtio");
+    const tally = await judge(recording, Math.ceil(COUNTS.replayPoints / cases.length), 25);
+    report(
+      `replay on ${medium}, slot ${running} running: ${writes.length} writes, ${tally.points} points, ` +
+        `${tally.old} start old, ${tally.new} start new, ${tally.broken.length} broken, ${tally.resumed} updated again`,
+    );
+    expect(tally.broken).toEqual([]);
+    expect(Math.min(tally.old, tally.new)).toBeGreaterThan(0);
+  });
+
+  test.each(["sd", "virtio"] as const)("on %s: the replay finds an installer that writes in the wrong order", async (medium) => {
+    const recording = await record(`${medium}-wrong`, medium, "a", wrongOrder);
+    const tally = await judge(recording, 400, Number.MAX_SAFE_INTEGER);
+    report(`replay of the wrong order on ${medium}: ${tally.broken.length} of ${tally.points} points broken`);
+    // Without cuts it installs as well as any other: only the order is wrong.
+    const end = await judgeCard(memoryReader(recording.after), judgePairs, nodeDigests, {
+      crypto: nodeFirmwareCrypto,
+      boots: true,
+    });
+    expect(end.verdict).toBe("new");
+    expect(tally.broken.length).toBeGreaterThan(20);
+  });
+});
