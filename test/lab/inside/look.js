@@ -1,0 +1,49 @@
+/** Runs inside the laboratory's machine: what nodes and folders hold, read by Node alone and not by the code under test. */
+import { createHash } from "node:crypto";
+import { closeSync, lstatSync, openSync, readSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from "node:fs";
+
+/** SHA-256 of parts of a node or file, `ranges`: [offset, length]. What the kernel keeps in memory is forgotten first. */
+export function digests({ path, ranges }) {
+  writeFileSync("/proc/sys/vm/drop_caches", "3");
+  const file = openSync(path, "r");
+  try {
+    return ranges.map(([offset, length]) => {
+      const bytes = Buffer.alloc(length);
+      let have = 0;
+      for (let n = 1; have < length && n > 0; have += n) n = readSync(file, bytes, have, length - have, offset + have);
+      if (have < length) throw new Error(`${path} ends ${length - have} bytes before ${offset + length}`);
+      return createHash("sha256").update(bytes).digest("hex");
+    });
+  } finally {
+    closeSync(file);
+  }
+}
+
+/** Every file, folder and link below a folder: mode, owner, SHA-1 and size, or the link's text. */
+export function tree({ folder }) {
+  writeFileSync("/proc/sys/vm/drop_caches", "3");
+  const found = {};
+  const visit = (path, shown) => {
+    for (const name of readdirSync(path)) {
+      if (shown === "" && name === "lost+found") continue;
+      const child = `${path}/${name}`;
+      const info = lstatSync(child);
+      if (info.isSymbolicLink()) {
+        found[`${shown}/${name}`] = { link: readlinkSync(child) };
+        continue;
+      }
+      const entry = { mode: (info.mode & 0o7777).toString(8), uid: info.uid, gid: info.gid };
+      found[`${shown}/${name}`] = entry;
+      if (info.isDirectory()) {
+        entry.dir = 1;
+        visit(child, `${shown}/${name}`);
+        continue;
+      }
+      const bytes = readFileSync(child);
+      entry.sha1 = createHash("sha1").update(bytes).digest("hex");
+      entry.size = bytes.length;
+    }
+  };
+  visit(folder, "");
+  return found;
+}
