@@ -43,7 +43,8 @@ export function makePackage(
   scripts: { readonly begin?: string; readonly end?: string } = {},
 ): Uint8Array {
   const file = join(folder, `${name}.bin`);
-  const pack = (args: readonly string[]): void => void execFileSync(process.execPath, [OTAPACK, ...args], { cwd: folder });
+  const pack = (args: readonly string[]): void =>
+    void execFileSync(process.execPath, [OTAPACK, ...args], { cwd: folder });
   const script = (kind: "begin" | "end"): string[] => {
     const text = scripts[kind];
     if (text === undefined) return [];

@@ -15,6 +15,13 @@ type Request =
   | { readonly module: string; readonly call: string; readonly argument: unknown }
   | { readonly end: true };
 
+interface Answer extends Partial<CommandResult> {
+  /** The agent itself failed. */
+  readonly error?: string;
+  /** What a called function gave. */
+  readonly value?: unknown;
+}
+
 export type GuestOptions = Omit<MachineOptions, "script" | "withApp"> & {
   /** Run before the agent starts: modules, mounts. */
   readonly before?: string;
@@ -85,7 +92,7 @@ export class Guest {
     return guest;
   }
 
-  async #ask(request: Request): Promise<Record<string, unknown>> {
+  async #ask(request: Request): Promise<Answer> {
     const id = this.#firstId + this.#count++;
     const text = JSON.stringify({ id, ...request });
     const ask = (): void => this.machine.send(`\n${text}`);
@@ -96,7 +103,7 @@ export class Guest {
         const line = new RegExp(`^@${id} (.*)$`, "m").exec(output)?.[1];
         if (line === undefined) return undefined;
         try {
-          return JSON.parse(line) as Record<string, unknown>;
+          return JSON.parse(line) as Answer;
         } catch {
           return undefined; // still coming
         }
@@ -108,8 +115,8 @@ export class Guest {
 
   async #result(request: Request, what: string, expected: number | "any"): Promise<CommandResult> {
     const answer = await this.#ask(request);
-    if (answer["error"] !== undefined) throw new Error(`${what}: ${String(answer["error"])}`);
-    const result = answer as unknown as CommandResult;
+    if (answer.error !== undefined) throw new Error(`${what}: ${answer.error}`);
+    const result = answer as CommandResult;
     if (expected !== "any" && result.code !== expected) {
       throw new Error(`${what}\nended with ${result.code}, expected ${expected}\n${result.out}\n${result.err}`);
     }
@@ -139,8 +146,8 @@ export class Guest {
   /** Calls a function of a module in the machine. */
   async call<T>(module: string, call: string, argument: unknown): Promise<T> {
     const answer = await this.#ask({ module, call, argument });
-    if (answer["error"] !== undefined) throw new Error(`${call}: ${String(answer["error"])}`);
-    return answer["value"] as T;
+    if (answer.error !== undefined) throw new Error(`${call}: ${answer.error}`);
+    return answer.value as T;
   }
 
   /** Ends the agent; the machine's disks are flushed and it powers off. */

@@ -73,7 +73,11 @@ async function identity(image: Uint8Array) {
 }
 
 /** A card of `size` bytes with a pair in each slot; version 1 in block A, and 2 in block B when that slot runs. */
-export function labCard(pairs: Readonly<Record<"a" | "b", FirmwarePair>>, running: "a" | "b", size: number): Uint8Array {
+export function labCard(
+  pairs: Readonly<Record<"a" | "b", FirmwarePair>>,
+  running: "a" | "b",
+  size: number,
+): Uint8Array {
   const card = new Uint8Array(size);
   card.set(vectorDisk(CASE));
   card.fill(0, META.a, META.b + 512);

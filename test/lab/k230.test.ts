@@ -43,12 +43,21 @@ async function record(
   running: "a" | "b",
   install: (guest: Guest, node: string) => Promise<void>,
 ): Promise<Recording> {
-  const before = labCard(running === "a" ? { a: pairs.old, b: pairs.other } : { a: pairs.other, b: pairs.old }, running, CARD_SIZE);
+  const before = labCard(
+    running === "a" ? { a: pairs.old, b: pairs.other } : { a: pairs.other, b: pairs.old },
+    running,
+    CARD_SIZE,
+  );
   const [card, log] = [join(folder, `${name}.img`), join(folder, `${name}.log`)];
   writeFileSync(card, before);
   writeFileSync(log, "");
   const blocks = [
-    ...["-blockdev", `driver=file,node-name=f0,filename=${card}`, "-blockdev", `driver=file,node-name=l0,filename=${log}`],
+    ...[
+      "-blockdev",
+      `driver=file,node-name=f0,filename=${card}`,
+      "-blockdev",
+      `driver=file,node-name=l0,filename=${log}`,
+    ],
     ...["-blockdev", "driver=blklogwrites,node-name=card,file=f0,log=l0,log-sector-size=512"],
   ];
   const device =
@@ -57,7 +66,10 @@ async function record(
       : ["-device", "virtio-blk-pci,drive=card,serial=card"];
   const guest = await Guest.boot({
     arguments: [...blocks, ...device],
-    files: { "image.kdimg": image, "DEVICE.json": JSON.stringify({ kind: "board", family: "k230", card: NODE[medium] }) },
+    files: {
+      "image.kdimg": image,
+      "DEVICE.json": JSON.stringify({ kind: "board", family: "k230", card: NODE[medium] }),
+    },
     before:
       medium === "sd"
         ? "modprobe sdhci-pci; modprobe mmc_block; until [ -b /dev/mmcblk0 ]; do usleep 20000; done"
@@ -132,16 +144,19 @@ describe("a K230's card", () => {
     expect(Math.min(tally.old, tally.new)).toBeGreaterThan(0);
   });
 
-  test.each(["sd", "virtio"] as const)("on %s: the replay finds an installer that writes in the wrong order", async (medium) => {
-    const recording = await record(`${medium}-wrong`, medium, "a", wrongOrder);
-    const tally = await judge(recording, 400, Number.MAX_SAFE_INTEGER);
-    report(`replay of the wrong order on ${medium}: ${tally.broken.length} of ${tally.points} points broken`);
-    // Without cuts it installs as well as any other: only the order is wrong.
-    const end = await judgeCard(memoryReader(recording.after), judgePairs, nodeDigests, {
-      crypto: nodeFirmwareCrypto,
-      boots: true,
-    });
-    expect(end.verdict).toBe("new");
-    expect(tally.broken.length).toBeGreaterThan(20);
-  });
+  test.each(["sd", "virtio"] as const)(
+    "on %s: the replay finds an installer that writes in the wrong order",
+    async (medium) => {
+      const recording = await record(`${medium}-wrong`, medium, "a", wrongOrder);
+      const tally = await judge(recording, 400, Number.MAX_SAFE_INTEGER);
+      report(`replay of the wrong order on ${medium}: ${tally.broken.length} of ${tally.points} points broken`);
+      // Without cuts it installs as well as any other: only the order is wrong.
+      const end = await judgeCard(memoryReader(recording.after), judgePairs, nodeDigests, {
+        crypto: nodeFirmwareCrypto,
+        boots: true,
+      });
+      expect(end.verdict).toBe("new");
+      expect(tally.broken.length).toBeGreaterThan(20);
+    },
+  );
 });

@@ -80,7 +80,9 @@ describe("a SigmaStar package on a board", () => {
     expect(await digest("/dev/mtdblock4", NOR.length)).toBe(sha256(NOR));
     expect(await digest("/dev/ubi0_0", VOLUME.length)).toBe(sha256(VOLUME));
     // The second volume that was filled first is gone, and the name is where it was.
-    expect((await guest.sh("cat /sys/class/ubi/ubi0_0/name; ls /sys/class/ubi | grep -c ubi0_")).out).toBe("rootfs\n1\n");
+    expect((await guest.sh("cat /sys/class/ubi/ubi0_0/name; ls /sys/class/ubi | grep -c ubi0_")).out).toBe(
+      "rootfs\n1\n",
+    );
     const files = await guest.sh("cd /customer; cat app.conf bin/tool scripts; stat -c %a bin/tool; ls");
     expect(files.out).toBe("new settings\n#!/bin/sh\nbegin\nend 0\n755\napp.conf\nbin\nlost+found\nscripts\n");
   });

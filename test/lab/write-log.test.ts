@@ -34,7 +34,14 @@ const filled = (byte: number, sectors = 1): Uint8Array => new Uint8Array(512 * s
 describe("recordings of writes", () => {
   test("writes, flushes and durable writes come out in order, whatever the superblock counts", () => {
     const log = parseWriteLog(
-      logOf([{ sector: 2, data: filled(1, 3) }, { sector: 0, flags: 1 }, { sector: 7, data: filled(2), flags: 2 }], 1),
+      logOf(
+        [
+          { sector: 2, data: filled(1, 3) },
+          { sector: 0, flags: 1 },
+          { sector: 7, data: filled(2), flags: 2 },
+        ],
+        1,
+      ),
     );
     expect(log.map(({ offset, data, flush, durable }) => [offset, data.length, flush, durable])).toEqual([
       [1024, 1536, false, false],
@@ -44,7 +51,10 @@ describe("recordings of writes", () => {
   });
 
   test("a log that a kill cut short ends at its last whole write", () => {
-    const whole = logOf([{ sector: 1, data: filled(1) }, { sector: 2, data: filled(2, 2) }]);
+    const whole = logOf([
+      { sector: 1, data: filled(1) },
+      { sector: 2, data: filled(2, 2) },
+    ]);
     expect(parseWriteLog(whole.subarray(0, whole.length - 1))).toHaveLength(1);
     expect(parseWriteLog(Buffer.concat([whole, new Uint8Array(4096)]))).toHaveLength(2);
     expect(() => parseWriteLog(new Uint8Array(512))).toThrow("no log");
@@ -52,7 +62,11 @@ describe("recordings of writes", () => {
 
   test("what was flushed is always there, what was not may be missing sector by sector", () => {
     const log = parseWriteLog(
-      logOf([{ sector: 0, data: filled(1, 4) }, { sector: 0, flags: 1 }, { sector: 4, data: filled(2, 8) }]),
+      logOf([
+        { sector: 0, data: filled(1, 4) },
+        { sector: 0, flags: 1 },
+        { sector: 4, data: filled(2, 8) },
+      ]),
     );
     const before = new Uint8Array(16 * 512);
     const seen = new Set<string>();
@@ -86,7 +100,13 @@ describe("recordings of writes", () => {
 
   test("points: every prefix whole, then every prefix with dropped sectors", () => {
     expect(replayPoints(2, 7).map(({ prefix, seed }) => `${prefix}.${seed}`)).toEqual([
-      "0.0", "1.0", "2.0", "0.1", "1.1", "2.1", "0.2",
+      "0.0",
+      "1.0",
+      "2.0",
+      "0.1",
+      "1.1",
+      "2.1",
+      "0.2",
     ]);
   });
 });

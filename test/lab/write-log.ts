@@ -28,7 +28,7 @@ export function parseWriteLog(bytes: Uint8Array): LoggedWrite[] {
   if (bytes.length < 32 || view.getBigUint64(0, true) !== MAGIC) throw new Error("no log of dm-log-writes");
   const sectorSize = view.getUint32(24, true);
   const writes: LoggedWrite[] = [];
-  for (let at = sectorSize; at + HEAD_BYTES <= bytes.length; ) {
+  for (let at = sectorSize; at + HEAD_BYTES <= bytes.length;) {
     const [sector, count, flags] = [0, 8, 16].map((field) => view.getBigUint64(at + field, true)) as [
       bigint,
       bigint,

@@ -57,7 +57,10 @@ async function handle(request) {
   }
   for (const key of ["out", "err"]) if (answer[key]?.length > MOST) answer[key] = answer[key].slice(-MOST);
   // ASCII only: the line knows bytes.
-  const text = JSON.stringify(answer).replace(/[\u0080-\uffff]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`);
+  const text = JSON.stringify(answer).replace(
+    /[\u0080-\uffff]/g,
+    (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
   answers.clear();
   answers.set(id, text);
   busyWith = undefined;

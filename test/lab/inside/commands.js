@@ -1,5 +1,7 @@
 /** Runs inside the laboratory's machine: our commands in this process. */
 
+import { Buffer } from "node:buffer";
+
 const APP = "/app/dist/cli";
 /** The vendor-named and our own commands: module and export of their main functions. */
 const COMMANDS = {
@@ -29,7 +31,7 @@ export async function command(name, args) {
     columns: 80,
     env: process.env,
     cwd: "/",
-    signal: new AbortController().signal,
+    signal: new globalThis.AbortController().signal,
   };
   const code = await runGuarded(name, await loadCommand(name), args, io);
   return { code, out, err };

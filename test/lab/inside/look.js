@@ -1,6 +1,16 @@
 /** Runs inside the laboratory's machine: what nodes and folders hold, read by Node alone and not by the code under test. */
+import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
-import { closeSync, lstatSync, openSync, readSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  lstatSync,
+  openSync,
+  readSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  writeFileSync,
+} from "node:fs";
 
 /** SHA-256 of parts of a node or file, `ranges`: [offset, length]. What the kernel keeps in memory is forgotten first. */
 export function digests({ path, ranges }) {

@@ -2,6 +2,7 @@
  * Runs inside the laboratory's machine: power cuts that the kernel's UBI emulates (debugfs `tst_emulate_power_cut`), each
  * followed by a detach and attach as by a restart, and by the same command run again.
  */
+import { Buffer } from "node:buffer";
 import { spawnSync } from "node:child_process";
 import { existsSync, openSync, closeSync, readFileSync, readSync, writeFileSync } from "node:fs";
 import { createHash } from "node:crypto";
@@ -35,7 +36,8 @@ function digest(path, length) {
 /** Digest of the volume called "rootfs", whichever number it has: whoever mounts by name finds that one. */
 function named(length) {
   for (let id = 0; id < 4; id++) {
-    if (existsSync(`/sys/class/ubi/ubi0_${id}`) && sys(`ubi0_${id}/name`) === "rootfs") return digest(`/dev/ubi0_${id}`, length);
+    if (existsSync(`/sys/class/ubi/ubi0_${id}`) && sys(`ubi0_${id}/name`) === "rootfs")
+      return digest(`/dev/ubi0_${id}`, length);
   }
   return "no such volume";
 }
@@ -60,5 +62,7 @@ export async function cut({ args, operations, length }) {
 }
 
 function volumes() {
-  return [0, 1, 2, 3].filter((id) => existsSync(`/sys/class/ubi/ubi0_${id}`)).map((id) => `${id} ${sys(`ubi0_${id}/name`)}`);
+  return [0, 1, 2, 3]
+    .filter((id) => existsSync(`/sys/class/ubi/ubi0_${id}`))
+    .map((id) => `${id} ${sys(`ubi0_${id}/name`)}`);
 }
