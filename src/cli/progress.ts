@@ -1,5 +1,5 @@
 /** Paints progress: a bar on a terminal, plain lines in a pipe, JSON lines on request. Always on standard error. */
-import { createLogUpdate } from "log-update";
+import type { createLogUpdate } from "log-update";
 import { formatBytes, progressModel } from "../core/progress.ts";
 import type { ProgressEvent, ProgressSink } from "../core/ports.ts";
 import { OtaError } from "../core/errors.ts";
@@ -89,12 +89,18 @@ function paintLines(io: Io): Painter {
 }
 
 function paintBar(io: Io): Painter {
-  const paint = createLogUpdate(process.stderr);
+  // Terminal control is 25 small modules, 50 ms and 5 MiB: a quick command ends before it is there.
+  let paint: ReturnType<typeof createLogUpdate> | undefined;
+  let ended = false;
+  void import("log-update").then((module) => {
+    if (!ended) paint = module.createLogUpdate(process.stderr);
+  });
   const model = progressModel(clock);
   let lastMs = -1000;
   return {
     progress(event) {
       const state = model(event);
+      if (paint === undefined) return;
       const now = performance.now();
       if (now - lastMs < 80 && state.fraction < 1) return;
       lastMs = now;
@@ -107,12 +113,14 @@ function paintBar(io: Io): Painter {
       paint(`${"█".repeat(full)}${"░".repeat(width - full)} ${percent} % ${label(event)}${speed}`);
     },
     note(level, text) {
-      paint.clear();
+      paint?.clear();
       io.err(`${noteLine(level, text)}\n`);
     },
     done() {
-      paint.clear();
-      paint.done();
+      ended = true;
+      paint?.clear();
+      paint?.done();
+      paint = undefined;
     },
   };
 }

@@ -3,6 +3,7 @@
  * callers go on with the TypeScript core, whose results are the same.
  */
 import { readFileSync } from "node:fs";
+import { setFlagsFromString } from "node:v8";
 import { createCore, type Core } from "./core.ts";
 
 // The types of Node leave WebAssembly to the browser's; this is all the engine needs of it.
@@ -28,6 +29,9 @@ export function loadCoreModule(file: string | URL = new URL("./core.wasm", impor
   } catch {
     return undefined;
   }
+  // V8 never replaces a baseline function while it runs, and the core's loops run once for each range: left alone, they stay slow
+  // for their whole life (15 % of a diff's time). Functions are compiled when they are first called, so the flag has to stay.
+  setFlagsFromString("--no-liftoff");
   return new wasm.Module(bytes);
 }
 

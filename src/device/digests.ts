@@ -1,7 +1,7 @@
 /** Digests and checksums of the platform. */
 import { createHash } from "node:crypto";
 import { crc32 } from "node:zlib";
-import type { Digests } from "../core/index.ts";
+import type { Digests } from "../core/ports.ts";
 
 /** {@link Digests} by node:crypto and node:zlib. */
 export const nodeDigests: Digests = {

@@ -2,8 +2,9 @@
 import { constants } from "node:fs";
 import { open } from "node:fs/promises";
 import type { FileHandle } from "node:fs/promises";
-import { OtaError, checkRange } from "../core/index.ts";
-import type { RandomReader } from "../core/index.ts";
+import { OtaError } from "../core/errors.ts";
+import type { RandomReader } from "../core/ports.ts";
+import { checkRange } from "../core/streams.ts";
 import { deviceError } from "./system-errors.ts";
 import { nodeSize } from "./sysfs.ts";
 

@@ -1,8 +1,8 @@
 /** What the kernel says about nodes in /sys: sizes and kinds without ioctl, which Node does not have. */
 import { readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { OtaError } from "../core/index.ts";
-import type { NodeInfo } from "../core/index.ts";
+import { OtaError } from "../core/errors.ts";
+import type { NodeInfo } from "../core/ports.ts";
 
 const MTD_CHAR_MAJOR = 90;
 const MTD_BLOCK_MAJOR = 31;

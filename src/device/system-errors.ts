@@ -1,6 +1,6 @@
 /** What the operating system's error codes mean here. */
-import { OtaError } from "../core/index.ts";
-import type { ErrorCode } from "../core/index.ts";
+import { OtaError } from "../core/errors.ts";
+import type { ErrorCode } from "../core/errors.ts";
 
 const MEANING: Readonly<Record<string, readonly [ErrorCode, string]>> = {
   ENOENT: ["DEVICE_NOT_FOUND", "does not exist"],

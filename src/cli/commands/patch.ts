@@ -8,6 +8,8 @@ import { nodeDigests } from "../../device/digests.ts";
 import { openFileReader, writeAll } from "../../device/file-reader.ts";
 import { newCommand, type Subcommand } from "../command.ts";
 import { DELTA_FORMATS, repackNames } from "../delta-formats.ts";
+import { fanOut } from "../progress.ts";
+import { keepMemorySmall } from "../small-memory.ts";
 import { commonOptions, printReport, withSharedOptions, type SharedValues } from "../options.ts";
 import { readWhole, writeBeside } from "../write-beside.ts";
 
@@ -29,6 +31,7 @@ export const patchCommand: Subcommand = {
       .option("--repack <names>", "otaforge: re-packers that may be used, names as for diff (default: all)")
       .action(async (oldName: string, newName: string, patchName: string, values: Values) => {
         const { progress, cancel } = commonOptions(values, io);
+        const watched = fanOut(progress, keepMemorySmall());
         const startMs = performance.now();
         const old = await openFileReader(resolve(io.cwd, oldName));
         const patch = await openFileReader(resolve(io.cwd, patchName));
@@ -46,7 +49,7 @@ export const patchCommand: Subcommand = {
           const digest = nodeDigests.create("sha256");
           const content = format.apply(old, patch, {
             signal: cancel,
-            progress: (event) => progress.progress(event),
+            progress: (event) => watched.progress(event),
             ...(values.repack === undefined ? {} : { repack: repackNames(values.repack) }),
             ...(bonus === undefined ? {} : { bonus }),
           });

@@ -5,13 +5,13 @@ import { OtaError } from "../../core/errors.ts";
 import { Bzip2Joiner } from "../bzip2/joiner.ts";
 import { pieceBlocks, pieceInput, pieceSteps } from "../bzip2/writer.ts";
 import { createCore, runSteps, type Core } from "../core.ts";
-import { RANGE_SIZE } from "../core/work.ts";
 import type { CoverList } from "../cover-list.ts";
 import { PatchAssembler } from "./assembler.ts";
 import { CoverSink, type RangeSink } from "./cover-sink.ts";
 import {
   arenaLayout,
   jobLayout,
+  rangeSizeFor,
   SETTINGS,
   stepFor,
   WINDOW_SIZE,
@@ -67,8 +67,9 @@ function search(old: Uint8Array, fresh: Uint8Array, sink: RangeSink, options: Ma
   runSteps(core, steps.fillSteps(layout, sizes, whole, 0));
 
   const ranges: steps.Range[] = [];
-  for (let at = 0; at < fresh.length; at += RANGE_SIZE) {
-    ranges.push({ newAt: at, size: Math.min(RANGE_SIZE, fresh.length - at), expected: at });
+  const rangeSize = rangeSizeFor(fresh.length);
+  for (let at = 0; at < fresh.length; at += rangeSize) {
+    ranges.push({ newAt: at, size: Math.min(rangeSize, fresh.length - at), expected: at });
   }
   const kept: steps.Candidates[] = [];
   steps.writePrices(memory, layout, priorPrices(settings.prior, settings.scale));

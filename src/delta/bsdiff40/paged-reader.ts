@@ -3,7 +3,7 @@ import type { RandomReader } from "../../core/ports.ts";
 import type { Core } from "../core.ts";
 
 const PAGE_SIZE = 131072;
-const PAGES = 16;
+const PAGES = 8;
 
 /** Bytes of core memory for the pages. */
 export const PAGES_SIZE = PAGE_SIZE * PAGES;

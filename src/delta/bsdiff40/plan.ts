@@ -21,6 +21,7 @@ import {
   JOB_OLD_SIZE,
   JOB_PATIENT,
   JOB_PRICES,
+  JOB_SEED_BITS,
   JOB_SIZE,
   JOB_SPREAD,
   JOB_STEP,
@@ -71,6 +72,15 @@ function align(n: number): number {
 export function stepFor(settings: Settings, size: number): number {
   if (size <= 256 * MIB) return settings.step;
   return size <= 384 * MIB ? Math.max(2, settings.step) : 4;
+}
+
+/**
+ * Bytes of new that are searched at a time. It depends on new alone, so that any number of workers does the same; small files are
+ * cut finer, or a second worker would wait for the first. A seam costs little: 1 MiB instead of 4 makes patches 0.05 % larger.
+ */
+export function rangeSizeFor(newSize: number): number {
+  if (newSize <= 16 * MIB) return RANGE_SIZE / 4;
+  return newSize <= 64 * MIB ? RANGE_SIZE / 2 : RANGE_SIZE;
 }
 
 /** Addresses of a job, common to all lanes. */
@@ -139,7 +149,9 @@ export function writeJob(memory: ArrayBufferLike, layout: JobLayout, settings: S
   const set = (field: number, value: number) => (words[(layout.job + field) / 4] = value);
   set(JOB_OLD, layout.old);
   set(JOB_OLD_SIZE, layout.oldSize);
-  set(JOB_STEP, stepFor(settings, layout.oldSize));
+  const step = stepFor(settings, layout.oldSize);
+  set(JOB_STEP, step);
+  set(JOB_SEED_BITS, Math.max(1, 32 - Math.clz32(Math.floor(layout.oldSize / step))));
   set(JOB_HEADS, layout.heads);
   set(JOB_STRIDE, TABLE_STRIDE);
   set(JOB_PRICES, layout.prices);

@@ -10,7 +10,6 @@ import type { Cancel, ProgressEvent, RandomReader } from "../../core/ports.ts";
 import { Bzip2Joiner, type Bzip2Block } from "../bzip2/joiner.ts";
 import { pieceBlocks, pieceInput, pieceSteps } from "../bzip2/writer.ts";
 import type { Core } from "../core.ts";
-import { RANGE_SIZE } from "../core/work.ts";
 import type { CoverList } from "../cover-list.ts";
 import { PatchAssembler, type StreamIndex } from "./assembler.ts";
 import { CoverSink, type RangeSink } from "./cover-sink.ts";
@@ -18,6 +17,7 @@ import { LanePool, runOnLane, type Lane, type Machine } from "./lanes.ts";
 import {
   arenaLayout,
   jobLayout,
+  rangeSizeFor,
   SETTINGS,
   stepFor,
   WINDOW_SIZE,
@@ -61,10 +61,11 @@ export function windowsFor(oldSize: number, newSize: number, windowSize: number)
   const windows: Window[] = [];
   const half = windowSize / 2;
   const lastStart = Math.max(0, Math.ceil(oldSize / half) * half - windowSize);
-  for (let newAt = 0; newAt < newSize; newAt += RANGE_SIZE) {
+  const rangeSize = rangeSizeFor(newSize);
+  for (let newAt = 0; newAt < newSize; newAt += rangeSize) {
     const wanted = Math.round((newAt - half) / half) * half;
     const at = Math.min(lastStart, Math.max(0, wanted));
-    const range = { newAt, size: Math.min(RANGE_SIZE, newSize - newAt), expected: newAt - at };
+    const range = { newAt, size: Math.min(rangeSize, newSize - newAt), expected: newAt - at };
     const last = windows.at(-1);
     if (last?.at === at) last.ranges.push(range);
     else windows.push({ at, size: Math.min(windowSize, oldSize - at), ranges: [range] });

@@ -19,6 +19,8 @@ import {
 /** Compressed bits of one block never take more: 18,002 selectors of 50 symbols of 20 bits, and tables. */
 const INPUT_SIZE = 2_400_000;
 const BLOCK_UNIT = 100_000;
+/** From this many on, compressed bytes that are done with are moved out of the way: untouched memory costs nothing. */
+const COMPACT_SIZE = 131_072;
 
 /** Bytes of core memory one {@link Bzip2Reader} uses. */
 export const BZIP2_READER_SIZE = INPUT_SIZE + DECODER_STATE_SIZE + 4 * 9 * BLOCK_UNIT;
@@ -72,7 +74,7 @@ export class Bzip2Reader {
   /** Reads on; false when the source has ended. */
   async #more(): Promise<boolean> {
     const keep = Math.floor(this.#bit / 8);
-    if (keep > 0 && (keep >= this.#length || this.#length > INPUT_SIZE / 2)) {
+    if (keep > 0 && (keep >= this.#length || this.#length > COMPACT_SIZE)) {
       this.#bytes.copyWithin(this.#input, this.#input + keep, this.#input + this.#length);
       this.#length -= keep;
       this.#bit -= keep * 8;

@@ -2,7 +2,19 @@
  * Collects candidate segments for a range of new: exact matches with their alignment, those near the running alignment
  * first. Which of them are used is decided by `select.ts`.
  */
-import { bucketOf, equal8, get32, get8, matchBackward, matchForward, mismatches, set32 } from "./memory.ts";
+import {
+  equal8,
+  get32,
+  get8,
+  matchBackward,
+  matchForward,
+  mismatches,
+  mul32,
+  seedHash,
+  set32,
+  slotOf,
+  touch,
+} from "./memory.ts";
 import {
   ARENA_CANDIDATES,
   ARENA_CANDIDATE_COUNT,
@@ -16,7 +28,9 @@ import {
   JOB_OLD_SIZE,
   JOB_PATIENT,
   JOB_POSITIONS,
+  JOB_SEED_BITS,
   JOB_SPREAD,
+  JOB_STEP,
   MAX_CANDIDATES,
 } from "./work.ts";
 
@@ -27,6 +41,8 @@ const RECENT = 16;
 const NEAR = 1048576;
 /** Bytes a segment is grown backwards at most, and its validity beyond that. */
 const BACK = 64;
+/** Positions of new by which the index is fetched ahead of its use. */
+const AHEAD = 16;
 
 let old = 0;
 let oldSize = 0;
@@ -34,6 +50,12 @@ let fresh = 0;
 let size = 0;
 let list = 0;
 let count = 0;
+let heads = 0;
+let buckets = 0;
+let positions = 0;
+let step = 0;
+let seedBits = 0;
+let seedMask = 0;
 let recent = 0;
 let recentNext = 0;
 // The last alignments that had a segment of 24 bytes or more, the latest first.
@@ -145,51 +167,55 @@ function consider(i: number, q: number): void {
   record(start, i + forward, alignment);
 }
 
-/** Tries the positions of bucket entries `from` to `to`, at most `most` of them. */
-function nearest(positions: number, low: number, high: number, i: number, target: number): void {
+/** Tries the entry at `at` if it may be a seed like the one at `i`: the tag, then old itself. Gives whether it is. */
+function tryEntry(at: number, i: number, tag: number): boolean {
+  const entry = get32(at);
+  if ((entry ^ tag) >>> seedBits !== 0) return false;
+  const q = mul32(entry & seedMask, step);
+  if (!equal8(fresh + i, old + q)) return false;
+  consider(i, q);
+  return true;
+}
+
+/** Tries the nearest seeds on both sides of the old position `target` among the entries from `low` to `high`. */
+function nearest(low: number, high: number, i: number, tag: number, target: number): void {
   // The first entry at or behind the target.
   let a = low;
   let b = high;
   while (a < b) {
     const middle = (a + b) >>> 1;
-    if (get32(positions + 4 * middle) < target) a = middle + 1;
+    if (mul32(get32(positions + 4 * middle) & seedMask, step) < target) a = middle + 1;
     else b = middle;
   }
-  for (let k = 0; k < 3 && a + k < high; k++) {
-    const q = get32(positions + 4 * (a + k));
-    if (equal8(fresh + i, old + q)) {
-      consider(i, q);
-      break;
-    }
-  }
-  for (let k = 1; k <= 3 && a - k >= low; k++) {
-    const q = get32(positions + 4 * (a - k));
-    if (equal8(fresh + i, old + q)) {
-      consider(i, q);
-      break;
-    }
-  }
+  for (let k = 0; k < 3 && a + k < high; k++) if (tryEntry(positions + 4 * (a + k), i, tag)) break;
+  for (let k = 1; k <= 3 && a - k >= low; k++) if (tryEntry(positions + 4 * (a - k), i, tag)) break;
 }
 
-function lookUp(job: number, i: number): void {
-  const heads = get32(job + JOB_HEADS);
-  const positions = get32(job + JOB_POSITIONS);
-  const bucket = bucketOf(fresh + i, get32(job + JOB_BUCKETS));
-  const low = get32(heads + 4 * bucket);
-  const high = get32(heads + 4 * bucket + 4);
+function lookUp(i: number, spread: number): void {
+  const hash = seedHash(fresh + i);
+  const head = heads + 4 * slotOf(hash, buckets);
+  const low = get32(head);
+  const high = get32(head + 4);
+  const tag = hash << seedBits;
   const entries = high - low;
   if (entries <= 4) {
-    for (let k = low; k < high; k++) consider(i, get32(positions + 4 * k));
+    for (let k = low; k < high; k++) tryEntry(positions + 4 * k, i, tag);
     return;
   }
-  nearest(positions, low, high, i, i + first);
-  if (second !== first) nearest(positions, low, high, i, i + second);
-  const spread = get32(job + JOB_SPREAD);
+  nearest(low, high, i, tag, i + first);
+  if (second !== first) nearest(low, high, i, tag, i + second);
   for (let k = 1; k <= spread; k++) {
     // Fractions of the bucket, the same whatever its size: k / (spread + 1), in 1/64.
     const part = spread === 2 ? 21 * k : 13 * k;
-    consider(i, get32(positions + 4 * (low + (entries >> 6) * part + (((entries & 63) * part) >> 6))));
+    tryEntry(positions + 4 * (low + (entries >> 6) * part + (((entries & 63) * part) >> 6)), i, tag);
   }
+}
+
+/** Fetches what {@link lookUp} will want soon: the bucket's head at `i`, its entries a little nearer. */
+function fetchAhead(i: number): void {
+  if (i + AHEAD + SEED > size) return;
+  touch(heads + 4 * slotOf(seedHash(fresh + i + AHEAD), buckets));
+  touch(positions + 4 * get32(heads + 4 * slotOf(seedHash(fresh + i + (AHEAD >> 1)), buckets)));
 }
 
 /** Looks up to 8 bytes behind the farthest segment for its alignment going on for 16 bytes. */
@@ -214,6 +240,13 @@ export function gather(job: number, arena: number): number {
   size = get32(arena + ARENA_NEW_SIZE);
   list = get32(arena + ARENA_CANDIDATES);
   recent = get32(arena + ARENA_RECENT);
+  heads = get32(job + JOB_HEADS);
+  buckets = get32(job + JOB_BUCKETS);
+  positions = get32(job + JOB_POSITIONS);
+  step = get32(job + JOB_STEP);
+  seedBits = get32(job + JOB_SEED_BITS);
+  seedMask = (1 << seedBits) - 1;
+  const spread = get32(job + JOB_SPREAD);
   count = 0;
   recentNext = 0;
   for (let k = 0; k < 2 * RECENT; k++) set32(recent + 4 * k, -1);
@@ -237,12 +270,13 @@ export function gather(job: number, arena: number): number {
     consider(i, i + first);
     if (second !== first) consider(i, i + second);
     if (third !== second) consider(i, i + third);
-    lookUp(job, i);
-    let step = 1;
-    if (i + 32 <= size && misses(i, 32, first) <= 16) step = 3;
-    fruitless = found ? 0 : fruitless + step;
-    if (!patient && fruitless > 128) step = fruitless > 256 ? 5 : 3;
-    i += step;
+    fetchAhead(i);
+    lookUp(i, spread);
+    let advance = 1;
+    if (i + 32 <= size && misses(i, 32, first) <= 16) advance = 3;
+    fruitless = found ? 0 : fruitless + advance;
+    if (!patient && fruitless > 128) advance = fruitless > 256 ? 5 : 3;
+    i += advance;
   }
   set32(arena + ARENA_CANDIDATE_COUNT, count);
   return count;

@@ -111,14 +111,15 @@ export function mismatches(a: number, b: number, length: number): number {
   return n;
 }
 
-/** Which of `buckets` buckets the 8 bytes at `p` belong to: the high half of hash x buckets. */
-export function bucketOf(p: number, buckets: number): number {
+/** A hash of the 8 bytes at `p`; its high half chooses a bucket by {@link slotOf}, its low bits tell seeds of a bucket apart. */
+export function seedHash(p: number): number {
   let h = Math.imul(peek32(p), -0x61c88647) ^ Math.imul(peek32(p + 4), 0x7feb352d);
   h = Math.imul(h ^ (h >>> 15), 0x2c1b3c6d);
-  h ^= h >>> 14;
-  // The product has up to 59 bits: in two halves it stays exact.
-  return Math.floor(((h >>> 16) * buckets + Math.floor(((h & 0xffff) * buckets) / 65536)) / 65536);
+  return h ^ (h >>> 14);
 }
+
+/** Has the memory at `p` fetched into the caches for a read soon after, where that can be asked for. */
+export function touch(_p: number): void {}
 
 /** A table word's successor difference `stride` bytes on, low and high half, and whether it is small: see {@link tableKey}. */
 let lowDifference = 0;
@@ -160,8 +161,9 @@ export function tableKey(p: number, stride: number): number {
   return h === 0 ? 1 : h;
 }
 
-/** Which of `slots` slots a key belongs to. */
+/** Which of `slots` slots or buckets a hash belongs to: the high half of their product. */
 export function slotOf(key: number, slots: number): number {
+  // The product has up to 59 bits: in two halves it stays exact.
   return Math.floor(((key >>> 16) * slots + Math.floor(((key & 0xffff) * slots) / 65536)) / 65536);
 }
 

@@ -12,7 +12,7 @@ export const JOB_OLD_SIZE = 4;
 export const JOB_STEP = 8; // distance of indexed seeds
 export const JOB_BUCKETS = 12;
 export const JOB_HEADS = 16; // buckets + 1 entries: where each bucket of positions begins
-export const JOB_POSITIONS = 20;
+export const JOB_POSITIONS = 20; // of seeds, in steps; the bits above are their hash's lowest
 export const JOB_SLOTS = 24; // of the table index; 0: none
 export const JOB_TABLE = 28;
 export const JOB_STRIDE = 32;
@@ -20,6 +20,7 @@ export const JOB_PRICES = 36; // differences: contexts x 256 x u16
 export const JOB_LITERALS = 40; // extra bytes: previous byte x 256 x u16
 export const JOB_PATIENT = 44; // 1: no longer steps where nothing is found
 export const JOB_SPREAD = 48; // positions tried all over a bucket
+export const JOB_SEED_BITS = 52; // low bits of an indexed position that hold seed position / step
 export const JOB_SIZE = 64;
 
 // Arena.
