@@ -10,4 +10,5 @@ export * from "./updater/index.ts";
 export { applyPatch, checkPatchSource } from "./applypatch/apply.ts";
 export type { PatchChoice, PatchContext, PatchRequest } from "./applypatch/apply.ts";
 export { runApplyPatch } from "./applypatch/command.ts";
+export * from "./install/index.ts";
 export * from "./recovery/index.ts";

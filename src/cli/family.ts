@@ -65,6 +65,10 @@ export interface InstallOptions extends CommonOptions {
   readonly temporary?: string;
   readonly running?: "a" | "b";
   readonly allowPartial: boolean;
+  /** Android: whose updater the script was written for; default: told from the script. */
+  readonly era?: "4.4" | "7.1";
+  /** Android: the package's own program runs instead of our interpreter. */
+  readonly runUpdateBinary?: boolean;
   /** Keys of the device description for a family that signs in its own way, absolute paths. */
   readonly keyFiles: readonly string[];
   readonly minimumVersion?: string;

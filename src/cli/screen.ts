@@ -1,6 +1,7 @@
 /** The progress screen of a command: opened when asked for or described, never a reason to stop an update. */
 import { resolve } from "node:path";
 import { OtaError } from "../core/errors.ts";
+import type { DeviceDescription } from "../device/description.ts";
 import { openFramebuffer, type FramebufferOptions } from "../device/framebuffer.ts";
 import { readPicture } from "../device/picture.ts";
 import { openScreen, screenProgress, type ScreenProgress, type ScreenStyle } from "../sigmastar/index.ts";
@@ -29,6 +30,28 @@ export function parseScreenNumber(text: string, option: string): number {
   } catch {
     throw new OtaError("USAGE", { what: "expected a whole number", where: option, found: text });
   }
+}
+
+/** The screen a device description names. */
+export function describedScreen(f: NonNullable<DeviceDescription["framebuffer"]>): ScreenChoice {
+  const { file, width, height, bitsPerPixel, strideBytes, channelOrder } = f;
+  // The description names the colour bytes from low to high; 32-bit pixels have one more behind them, 16-bit ones are words.
+  const order =
+    channelOrder === undefined
+      ? undefined
+      : bitsPerPixel === 32
+        ? `${channelOrder}x`
+        : bitsPerPixel === 16
+          ? [...channelOrder].reverse().join("")
+          : channelOrder;
+  return {
+    path: file,
+    width,
+    height,
+    depth: bitsPerPixel,
+    ...(strideBytes === undefined ? {} : { stride: strideBytes }),
+    ...(order === undefined ? {} : { order }),
+  };
 }
 
 export interface OpenScreen extends ScreenProgress {

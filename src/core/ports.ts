@@ -223,6 +223,8 @@ export interface Mounts {
   list(): Promise<readonly MountInfo[]>;
   mount(node: string, at: string, options: { fsType: string; flags?: string }): Promise<void>;
   unmount(at: string): Promise<void>;
+  /** Whether the device has a file system on `node`, mounted or not. Absent: a node that is there may hold one. */
+  knows?(node: string): Promise<boolean>;
   /**
    * Makes an empty file system on a node that is not mounted. `sizeBytes`: its size when it is not the whole node. A mount
    * that is a folder is emptied. Absent: this device makes no file systems.

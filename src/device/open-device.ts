@@ -114,6 +114,10 @@ class ImageMounts implements Mounts {
     this.#mounted.push({ at: where, node, readOnly: known.readOnly, fsType });
   }
 
+  async knows(node: string): Promise<boolean> {
+    return this.#described.some((mount) => mount.node === node);
+  }
+
   async #empty(folder: string): Promise<void> {
     for (const name of await this.#files.list(folder)) {
       const path = `${folder}/${name}`;

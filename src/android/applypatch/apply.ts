@@ -16,6 +16,7 @@ import { writeMtd } from "../updater/mtd.ts";
 import { dropSaved, makeFreeSpace, saveSource } from "./cache.ts";
 import { isPartitionName, loadContents, parsePartitionName, parseSha1, SAVED_FILE } from "./contents.ts";
 import type { LoadContext, LoadedContents } from "./contents.ts";
+import { withScratchCore } from "./scratch-core.ts";
 
 export interface PatchContext extends LoadContext {
   readonly profile: "safe" | "vendor";
@@ -81,9 +82,11 @@ export async function checkPatchSource(
 /** The result of a patch as a stream; undefined for an unknown format. */
 function openPatch(source: RandomReader, patch: Uint8Array, bonus: Uint8Array | undefined): ByteStream | undefined {
   const magic = fromLatin1(patch.subarray(0, 8));
-  if (magic === "BSDIFF40") return applyBsdiff40(source, memoryReader(patch));
+  if (magic === "BSDIFF40") return withScratchCore((core) => applyBsdiff40(source, memoryReader(patch), { core }));
   if (magic !== "IMGDIFF2") return undefined;
-  return applyImgdiff2(source, memoryReader(patch), bonus === undefined ? {} : { bonus });
+  return withScratchCore((core) =>
+    applyImgdiff2(source, memoryReader(patch), { core, ...(bonus === undefined ? {} : { bonus }) }),
+  );
 }
 
 /** Passes a stream on and gives it to a digest. */

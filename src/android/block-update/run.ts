@@ -10,9 +10,11 @@ import { isOtaError } from "../../core/errors.ts";
 import type { BlockTarget, ByteStream, Device, RandomReader } from "../../core/ports.ts";
 import { memoryReader, sliceReader, StreamTaker } from "../../core/streams.ts";
 import { sha1Of } from "../applypatch/contents.ts";
+import { withScratchCore } from "../applypatch/scratch-core.ts";
 import { failureText } from "../updater/device-files.ts";
 import { formatDouble } from "../updater/numbers.ts";
 import { BLOCK_SIZE, fillBlocks, MAX_BLOCKS, placeBlocks, readBlocks, writeBlocks } from "./blocks.ts";
+import { listProblem } from "./check-list.ts";
 import { parseRanges, rangesOverlap } from "./ranges.ts";
 import type { RangeSet } from "./ranges.ts";
 import { Stash } from "./stash.ts";
@@ -309,7 +311,9 @@ class BlockRun {
     try {
       const slice = sliceReader(patchData, patch.offset, patch.length);
       const old = memoryReader(source);
-      const stream = name === "imgdiff" ? applyImgdiff2(old, slice) : applyBsdiff40(old, slice);
+      const stream = withScratchCore((core) =>
+        (name === "imgdiff" ? applyImgdiff2 : applyBsdiff40)(old, slice, { core }),
+      );
       for await (const chunk of stream) {
         if (at + chunk.length > out.length) this.#fail(`${failed} It gives more than the target blocks.`);
         out.set(chunk, at);
@@ -508,6 +512,11 @@ export async function runBlockUpdate(
     return result;
   }
   if (list.total === 0) return { ...result, done: true };
+  const problem = context.profile === "safe" && request.write ? listProblem(list, request.target.size) : undefined;
+  if (problem !== undefined) {
+    context.log(`${problem}; nothing was written\n`);
+    return result;
+  }
   const withoutJournal = list.version >= 3 || context.profile === "vendor";
   const { journal: _, ...bare } = context;
   const run = new BlockRun(withoutJournal ? bare : context, request, list);

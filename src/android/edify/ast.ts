@@ -73,3 +73,18 @@ export function calls(root: EdifyNode): EdifyCall[] {
   }
   return out;
 }
+
+/** Calls whose value nobody looks at: statements, also behind `||`, `&&` and in the branches of an `if` that is a statement. */
+export function discardedCalls(root: EdifyNode): ReadonlySet<EdifyCall> {
+  const out = new Set<EdifyCall>();
+  const todo: EdifyNode[] = [root];
+  for (let node = todo.pop(); node !== undefined; node = todo.pop()) {
+    if (node.kind === "call") out.add(node);
+    if (node.kind !== "operator") continue;
+    const { op, args } = node;
+    if (op === "sequence") todo.push(...args);
+    else if (op === "||" || op === "&&") todo.push(args[1] as EdifyNode);
+    else if (op === "if") todo.push(...args.slice(1));
+  }
+  return out;
+}

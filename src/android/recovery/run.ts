@@ -4,10 +4,12 @@
  */
 import { isOtaError } from "../../core/errors.ts";
 import type { Cancel, Device, RandomReader } from "../../core/ports.ts";
+import { openZip } from "../../core/zip/index.ts";
 import type { EdifyEra } from "../edify/ast.ts";
 import { fromLatin1 } from "../latin1.ts";
 import { devicePath, failureText, openTarget } from "../updater/device-files.ts";
-import { runUpdater } from "../updater/run.ts";
+import { guessEra } from "../updater/guess-era.ts";
+import { runUpdater, SCRIPT_NAME } from "../updater/run.ts";
 import { guardReader } from "../verifier/guarded-reader.ts";
 import type { VerifierKey } from "../verifier/keys.ts";
 import { verifyPackage } from "../verifier/verify.ts";
@@ -43,6 +45,8 @@ const BAD_REASONS = new Set(["kernel_panic", "Panic"]);
 export interface RecoveryOptions {
   readonly device: Device;
   readonly era: EdifyEra;
+  /** The updater's release, where it is not recovery's: `guess` tells it from the script. */
+  readonly scriptEra?: EdifyEra | "guess";
   readonly profile: "safe" | "vendor";
   /** Arguments of the command itself; when there are any, nothing else is looked at. */
   readonly commandLine: readonly string[];
@@ -239,7 +243,6 @@ class Recovery {
     this.#info(`I:verify_file returned ${accepted ? 0 : 1}\n`);
     if (!accepted) {
       this.#error("signature verification failed");
-      if (era === "7.1") this.#log.install += "";
       return STATUS.corrupt;
     }
     this.#print("Installing update...\n");
@@ -250,7 +253,7 @@ class Recovery {
       const outcome = await runUpdater({
         device: this.#device,
         package: reader,
-        era,
+        era: await this.#scriptEra(reader),
         profile,
         retry: request.retryCount > 0,
         packagePath: devicePath(path),
@@ -272,6 +275,19 @@ class Recovery {
       return STATUS.error;
     }
     return STATUS.success;
+  }
+
+  async #scriptEra(reader: RandomReader): Promise<EdifyEra> {
+    const { scriptEra, era } = this.#options;
+    if (scriptEra !== "guess") return scriptEra ?? era;
+    try {
+      const zip = await openZip(reader, { codecs: this.#device.codecs });
+      return guessEra(await zip.read(zip.need(SCRIPT_NAME), 64 << 20));
+    } catch (e) {
+      // The updater will say what is wrong with the package.
+      if (!isOtaError(e)) throw e;
+      return era;
+    }
   }
 
   /** A line of the update-binary protocol, formats/android.md section 4.5. */

@@ -51,6 +51,19 @@ export function failureText(e: unknown): string {
   return ERRNO[e.code] ?? "Input/output error";
 }
 
+const MEDIUM_FAILURES: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  "DEVICE_IO",
+  "DEVICE_NO_SPACE",
+  "DEVICE_READ_ONLY",
+  "DEVICE_BAD_BLOCK",
+  "DEVICE_BUSY",
+]);
+
+/** Whether a failure is the medium's: an error of input or output, no room, not writable. */
+export function isMediumFailure(e: unknown): boolean {
+  return isOtaError(e) && MEDIUM_FAILURES.has(e.code);
+}
+
 /** Runs `action`; a failure of the device or of the package's data goes to `failed`. */
 export async function orFail<T>(action: () => Promise<T>, failed: (text: string, error: unknown) => T): Promise<T> {
   try {

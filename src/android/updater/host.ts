@@ -1,8 +1,10 @@
 /** What one run of the updater works with, and what it keeps while it runs. */
 import type { Cancel, Device } from "../../core/ports.ts";
+import { checkCancel } from "../../core/streams.ts";
 import type { ZipArchive } from "../../core/zip/index.ts";
 import type { EdifyEra } from "../edify/ast.ts";
-import { failureText, parentOf } from "./device-files.ts";
+import { EdifyAbort } from "../edify/evaluate.ts";
+import { isMediumFailure, failureText, parentOf } from "./device-files.ts";
 import type { FileContexts } from "./file-contexts.ts";
 
 export interface UpdaterHost {
@@ -92,6 +94,8 @@ export class UpdaterSession {
   causeCode: number | undefined;
   /** Reading failed with an input/output error: worth another try. */
   sawReadError = false;
+  /** Names whose content `apply_patch_check` found to be what the script expects. */
+  readonly proven = new Set<string>();
   readonly #folders = new Set<string>();
   /** Keeps what is known of interrupted version 1 and 2 updates; absent: nowhere. */
   memory: BlockMemory | undefined;
@@ -109,6 +113,11 @@ export class UpdaterSession {
     this.host.log(text);
   }
 
+  /** @throws OtaError CANCELLED */
+  checkCancel(): void {
+    checkCancel(this.host.cancel);
+  }
+
   /** Where a block update of version 1 or 2 notes how far it is. */
   blockJournal(name: string, list: Uint8Array): BlockJournal | undefined {
     return this.safe ? this.memory?.journal(name, list) : undefined;
@@ -121,6 +130,12 @@ export class UpdaterSession {
 
   async rememberHash(name: string, ranges: string, sha1: string): Promise<void> {
     if (this.safe) this.memory?.note(`${name} ${ranges}`, sha1);
+  }
+
+  /** A failure that the original takes no notice of. The safe profile stops when it is the medium's. @throws EdifyAbort */
+  lost(e: unknown, what: string): void {
+    const text = failureText(e);
+    if (this.safe && isMediumFailure(e)) throw new EdifyAbort(`${what} failed: ${text}`);
   }
 
   /** Notes that names in the folder of `path` changed, or attributes of `path`. */
@@ -142,7 +157,7 @@ export class UpdaterSession {
         if (info?.kind === "folder") await this.device.files.syncFolder(folder);
       } catch (e) {
         // A folder that was unmounted or removed in between has nothing left to sync.
-        failureText(e);
+        this.lost(e, `sync of ${folder}`);
       }
     }
   }

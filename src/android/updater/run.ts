@@ -9,7 +9,8 @@ import { isOtaError } from "../../core/errors.ts";
 import type { Cancel, Device, RandomReader } from "../../core/ports.ts";
 import { openZip } from "../../core/zip/index.ts";
 import type { ZipArchive } from "../../core/zip/index.ts";
-import type { EdifyEra } from "../edify/ast.ts";
+import { discardedCalls } from "../edify/ast.ts";
+import type { EdifyEra, EdifyNode } from "../edify/ast.ts";
 import { edifyBuiltins } from "../edify/builtins.ts";
 import { EdifyAbort, evaluateEdify } from "../edify/evaluate.ts";
 import type { EdifyFunctions } from "../edify/evaluate.ts";
@@ -27,6 +28,7 @@ import { mountFunctions } from "./functions/mounts.ts";
 import { patchFunctions } from "./functions/patches.ts";
 import { ProcessExit, RebootRequest, UpdaterSession } from "./host.ts";
 import type { UpdaterHost } from "./host.ts";
+import { changesDevice, preflight } from "./preflight.ts";
 
 export const SCRIPT_NAME = "META-INF/com/google/android/updater-script";
 /** Largest script, bytes. */
@@ -55,6 +57,8 @@ export interface UpdaterOutcome {
   readonly message?: string;
   /** Property text of a restart it asked for. */
   readonly reboot?: string;
+  /** Why the device cannot take the package: it stopped before its first change. */
+  readonly preflight?: readonly string[];
 }
 
 /** All functions of a release's updater. */
@@ -123,6 +127,50 @@ function tellAbort(session: UpdaterSession, abort: EdifyAbort): void {
   if (cause !== undefined) host.pipe(`log cause: ${cause}`);
 }
 
+/** The device cannot take the package: found out before the first change. */
+class PreflightFailed extends EdifyAbort {
+  readonly problems: readonly string[];
+
+  constructor(problems: readonly string[]) {
+    super(problems.join("\n"));
+    this.problems = problems;
+  }
+}
+
+/** Functions whose empty result says that they failed. Scripts of 4.4 do not look at it and go on with half a system. */
+const FAIL_EMPTY: ReadonlySet<string> = new Set([
+  ...["mount", "format", "package_extract_dir", "package_extract_file", "write_raw_image", "apply_patch"],
+  ...["block_image_update", "wipe_block_device", "write_value"],
+]);
+
+/**
+ * What the safe profile does around functions: before the first one that changes anything it looks at the whole script, and a failure
+ * that the script would not look at stops it.
+ */
+function guarded(session: UpdaterSession, functions: EdifyFunctions, root: EdifyNode): EdifyFunctions {
+  if (!session.safe) return functions;
+  let done: Promise<void> | undefined;
+  const look = async (): Promise<void> => {
+    const problems = await preflight(session, root);
+    if (problems.length > 0) throw new PreflightFailed(problems);
+  };
+  const statements = new Set([...discardedCalls(root)].map(({ args }) => args as readonly EdifyNode[]));
+  return new Map(
+    [...functions].map(([name, run]) => [
+      name,
+      async (call) => {
+        if (changesDevice(name, call.args.length)) await (done ??= look());
+        const value = await run(call);
+        if (value === "" && FAIL_EMPTY.has(name) && statements.has(call.args)) {
+          const [first] = call.args;
+          throw new EdifyAbort(`${name} of ${first === undefined ? "nothing" : call.sourceText(first)} failed`);
+        }
+        return value;
+      },
+    ]),
+  );
+}
+
 /** Runs the script of an opened package. */
 export async function runScript(host: UpdaterHost, reader: RandomReader): Promise<UpdaterOutcome> {
   const entry = host.zip.get(SCRIPT_NAME);
@@ -151,7 +199,7 @@ export async function runScript(host: UpdaterHost, reader: RandomReader): Promis
   if (host.contexts === undefined) host.pipe("ui_print Warning: No file_contexts");
   if (session.safe) session.memory = await openBlockMemory(host.device, await packageId(host.device, reader, host.zip));
   try {
-    const result = await evaluateEdify(script, functions, host.era);
+    const result = await evaluateEdify(script, guarded(session, functions, script.root), host.era);
     await session.settle();
     await session.memory?.forget();
     if (session.sawReadError && host.era === "7.1") host.pipe("retry_update");
@@ -161,9 +209,16 @@ export async function runScript(host: UpdaterHost, reader: RandomReader): Promis
     if (e instanceof RebootRequest) return { exitCode: REBOOT_EXIT, reboot: e.property };
     if (e instanceof ProcessExit) return { exitCode: e.code };
     if (!(e instanceof EdifyAbort)) throw e;
-    await session.settle();
+    // What was changed before is brought to the medium as far as it takes it; the script has failed already.
+    await session.settle().catch((again: unknown) => {
+      if (!(again instanceof EdifyAbort)) throw again;
+    });
     tellAbort(session, e);
-    return { exitCode: 7, ...(e.text === undefined ? {} : { message: e.text }) };
+    return {
+      exitCode: 7,
+      ...(e.text === undefined ? {} : { message: e.text }),
+      ...(e instanceof PreflightFailed ? { preflight: e.problems } : {}),
+    };
   }
 }
 

@@ -20,6 +20,8 @@ interface Values extends SharedValues {
   allowPartial?: boolean;
   full?: string;
   running?: "a" | "b";
+  era?: "4.4" | "7.1";
+  runUpdateBinary?: boolean;
 }
 
 export const installCommand: Subcommand = {
@@ -39,6 +41,13 @@ export const installCommand: Subcommand = {
       .option("--allow-partial", "install an image that does not hold a whole system")
       .option("--full <package>", "full package to install when PACKAGE is a delta whose base is not on this device")
       .addOption(new Option("--running <slot>", "slot that is running now").choices(["a", "b"]))
+      .addOption(
+        new Option("--era <era>", "Android: whose updater runs the script (default: told from it)").choices([
+          "4.4",
+          "7.1",
+        ]),
+      )
+      .option("--run-update-binary", "Android: run the package's own program instead of our interpreter (a board only)")
       .action(async (name: string, values: Values) => {
         const options = commonOptions(values, io);
         const { manifest: _ofTheDelta, ...others } = values;
@@ -70,6 +79,8 @@ async function installOne(
         runScripts: values.runScripts === true,
         acceptVolatile: values.acceptVolatile === true,
         allowPartial: values.allowPartial === true,
+        ...(values.era === undefined ? {} : { era: values.era }),
+        ...(values.runUpdateBinary === true ? { runUpdateBinary: true } : {}),
         keyFiles: device.description.keys ?? [],
         items: vouched.claim?.items ?? [],
         signature: vouched.signature,

@@ -14,6 +14,7 @@ import type { Io } from "../io.ts";
 import { openPackage } from "../package-input.ts";
 import { fanOut, paintProgress, parseProgressStyle, type Painter } from "../progress.ts";
 import {
+  describedScreen,
   openProgressScreen,
   parseScreenNumber,
   parseScreenSize,
@@ -133,33 +134,12 @@ function screenChoice(values: Values, device: OpenedDevice): ScreenChoice | unde
   }
   return {
     style,
-    ...(path === undefined && described !== undefined ? fromDescription(described) : {}),
+    ...(path === undefined && described !== undefined ? describedScreen(described) : {}),
     ...(path === undefined ? {} : { path }),
     ...(picture === undefined ? {} : { picture }),
     ...(size === undefined ? {} : parseScreenSize(size)),
     ...(depth === undefined ? {} : { depth: parseScreenNumber(depth, "--screen-depth") }),
     ...(stride === undefined ? {} : { stride: parseScreenNumber(stride, "--screen-stride") }),
-    ...(order === undefined ? {} : { order }),
-  };
-}
-
-function fromDescription(f: NonNullable<OpenedDevice["description"]["framebuffer"]>): ScreenChoice {
-  const { file, width, height, bitsPerPixel, strideBytes, channelOrder } = f;
-  // The description names the colour bytes from low to high; 32-bit pixels have one more behind them, 16-bit ones are words.
-  const order =
-    channelOrder === undefined
-      ? undefined
-      : bitsPerPixel === 32
-        ? `${channelOrder}x`
-        : bitsPerPixel === 16
-          ? [...channelOrder].reverse().join("")
-          : channelOrder;
-  return {
-    path: file,
-    width,
-    height,
-    depth: bitsPerPixel,
-    ...(strideBytes === undefined ? {} : { stride: strideBytes }),
     ...(order === undefined ? {} : { order }),
   };
 }

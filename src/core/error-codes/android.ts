@@ -7,6 +7,7 @@ export const ANDROID_CODES = {
   ANDROID_REJECTED: ["trust", "the whole-file signature of a package does not verify with any trusted key"],
   ANDROID_UNSIGNED: ["trust", "the device has keys and the package carries no signature"],
   ANDROID_PREFLIGHT: ["mismatch", "the device cannot take the package: a target, room or base is missing"],
+  ANDROID_BATTERY: ["mismatch", "the battery is too low for an update"],
   ANDROID_UPDATE_FAILED: ["mismatch", "the update script stopped with a message"],
   // The package maker.
   ANDROID_TARGET_FILES: ["format", "target files lack something or hold a text that cannot be read"],

@@ -245,6 +245,7 @@ class Life implements SimulatedDevice {
         return this.#mountInfos();
       },
       mount: async (node: string, at: string) => this.#mount(node, normalPath(at)),
+      knows: async (node: string) => this.#plan.fileSystems.some((known) => known.node === node),
       unmount: async (at: string) => this.#unmount(normalPath(at)),
       format: async (node: string) => this.#format(node),
     };

@@ -82,7 +82,7 @@ export function fileFunctions(session: UpdaterSession): FunctionTable {
         deleted++;
         session.touched(path);
       } catch (e) {
-        if (!(e instanceof UnlinkFailure)) failureText(e);
+        if (!(e instanceof UnlinkFailure)) session.lost(e, `${call.name} of ${name}`);
       }
     }
     return String(deleted);

@@ -176,10 +176,12 @@ export function metadataFunctions(session: UpdaterSession): FunctionTable {
       try {
         const info = await files.stat(path);
         if (info === undefined) continue;
-        await walk(path, info, (p, i) => apply(p, i, { uid, gid, dmode, fmode }));
+        const failures = await walk(path, info, (p, i) => apply(p, i, { uid, gid, dmode, fmode }));
+        if (failures > 0 && session.safe) throw new EdifyAbort(`${call.name}: some changes failed`);
       } catch (e) {
         // Failures of this one are nobody's business in the original.
         session.log(`${call.name}: ${name}: ${failureText(e)}\n`);
+        session.lost(e, `${call.name} of ${name}`);
       }
     }
     return "";

@@ -50,7 +50,9 @@ export function patchFunctions(session: UpdaterSession): FunctionTable {
         throw new EdifyAbort(`${call.name}(): expected at least 1 arg, got ${call.args.length}`, CAUSES.arguments);
       }
       const [name, ...sha1s] = (await call.strings()) as [string, ...string[]];
-      return (await checkPatchSource(context, name, sha1s)) ? "t" : "";
+      if (!(await checkPatchSource(context, name, sha1s))) return "";
+      session.proven.add(name);
+      return "t";
     },
 
     async apply_patch_space(call) {

@@ -1,0 +1,33 @@
+/** What is wrong with a transfer list before its first command runs: words that are no command, ranges that are none or lie outside. */
+import { BLOCK_SIZE } from "./blocks.ts";
+import { parseRanges, rangesEnd } from "./ranges.ts";
+import type { TransferList } from "./transfer-list.ts";
+
+/** Words before the target ranges of a command, by version: `bsdiff <off> <len> <src sha1> <tgt sha1> T …`. */
+function targetIndex(name: string, version: number): number {
+  const patch = name === "bsdiff" || name === "imgdiff";
+  if (!patch && name !== "move") return 1;
+  const first = patch ? 3 : 1;
+  if (version === 1) return first + 1;
+  if (version === 2) return first;
+  return first + (patch ? 2 : 1);
+}
+
+const WRITING = new Set(["move", "bsdiff", "imgdiff", "new", "zero", "erase"]);
+
+/** A sentence about the first command that cannot be carried out on a device of `size` bytes; undefined when all can. */
+export function listProblem({ version, commands }: TransferList, size: number): string | undefined {
+  for (const text of commands) {
+    const words = text.split(" ");
+    const name = words[0] as string;
+    if (name === "stash" || name === "free") continue;
+    if (!WRITING.has(name)) return `unexpected command [${name.slice(0, 40)}]`;
+    const ranges = words[targetIndex(name, version)];
+    const set = ranges === undefined ? undefined : parseRanges(ranges);
+    if (set === undefined) return `failed to parse range '${ranges ?? ""}' of [${text.slice(0, 120)}]`;
+    if (rangesEnd(set) * BLOCK_SIZE > size) {
+      return `[${text.slice(0, 120)}] writes block ${rangesEnd(set) - 1}, the device has ${Math.floor(size / BLOCK_SIZE)}`;
+    }
+  }
+  return undefined;
+}

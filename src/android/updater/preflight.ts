@@ -1,0 +1,292 @@
+/**
+ * What can be known of a script before its first change: whether the package holds what it names, whether its targets are there and
+ * large enough, whether the bases of its patches are what the patches expect, and whether there is room.
+ *
+ * Only literal arguments are looked at; what a script computes is checked when it comes to it. Nothing is written.
+ */
+import { decodeText } from "../../core/text.ts";
+import type { Device } from "../../core/ports.ts";
+import { isPartitionName, loadContents, parsePartitionName, parseSha1, SAVED_FILE } from "../applypatch/contents.ts";
+import { calls } from "../edify/ast.ts";
+import type { EdifyCall, EdifyNode } from "../edify/ast.ts";
+import { toLatin1 } from "../latin1.ts";
+import { devicePath, failureText, findMtd } from "./device-files.ts";
+import type { UpdaterSession } from "./host.ts";
+
+/** File systems hand out room in blocks of this many bytes. */
+const FILE_BLOCK = 4096;
+/** Problems that are told; more of the same kind say nothing new. */
+const MAX_TOLD = 8;
+
+const literal = (node: EdifyNode | undefined): string | undefined =>
+  node?.kind === "literal" ? node.value : undefined;
+
+/** Name of the entry of a `package_extract_file("name")` argument. */
+function entryArgument(node: EdifyNode | undefined): string | undefined {
+  return node?.kind === "call" && node.name === "package_extract_file" && node.args.length === 1
+    ? literal(node.args[0])
+    : undefined;
+}
+
+const blocks = (bytes: number): number => Math.ceil(bytes / FILE_BLOCK) * FILE_BLOCK;
+
+class Preflight {
+  readonly problems: string[] = [];
+  readonly #session: UpdaterSession;
+  readonly #device: Device;
+  readonly #calls: readonly EdifyCall[];
+  readonly #mounted: readonly string[];
+
+  constructor(session: UpdaterSession, root: EdifyNode, mounted: readonly string[]) {
+    this.#session = session;
+    this.#device = session.device;
+    this.#calls = calls(root);
+    this.#mounted = mounted;
+  }
+
+  #problem(text: string): void {
+    if (!this.problems.includes(text)) this.problems.push(text);
+  }
+
+  #entrySize(name: string): number | undefined {
+    const entry = this.#session.host.zip.get(decodeText(toLatin1(name)));
+    if (entry === undefined) this.#problem(`the package lacks ${name}, which its script uses`);
+    return entry?.size;
+  }
+
+  /** Size of a node; undefined when there is none of this name. */
+  async #nodeSize(path: string): Promise<number | undefined> {
+    try {
+      const info = await this.#device.nodes.info(path);
+      if (info !== undefined) return info.size;
+      const file = await this.#device.files.stat(path);
+      return file?.kind === "file" ? file.size : undefined;
+    } catch (e) {
+      failureText(e);
+      return undefined;
+    }
+  }
+
+  /** Points that the script itself mounts: their files may be out of sight now. */
+  #unseen(path: string): boolean {
+    const inside = (at: string): boolean => path.startsWith(`${at.replace(/\/+$/, "")}/`);
+    if (this.#mounted.some((at) => at !== "/" && inside(at))) return false;
+    return this.#calls.some(({ name, args }) => {
+      const at = name === "mount" ? literal(args[3]) : name === "format" ? literal(args[4]) : undefined;
+      return at !== undefined && at !== "" && inside(devicePath(at));
+    });
+  }
+
+  /** Whether the script makes the file before it uses it. */
+  #made(path: string): boolean {
+    return this.#calls.some(({ name, args }) => {
+      const [first, second] = [literal(args[0]), literal(args[1])];
+      if (name === "package_extract_file" || name === "rename") {
+        return second !== undefined && devicePath(second) === path;
+      }
+      if (name !== "package_extract_dir" || first === undefined || second === undefined) return false;
+      const folder = devicePath(second).replace(/\/+$/, "");
+      if (!path.startsWith(`${folder}/`)) return false;
+      const entry = `${first === "" ? "" : `${first}/`}${path.slice(folder.length + 1)}`;
+      return this.#session.host.zip.get(decodeText(toLatin1(entry))) !== undefined;
+    });
+  }
+
+  async #fileSystem(call: EdifyCall): Promise<void> {
+    const [, type, location] = call.args.map(literal);
+    if (type === undefined || location === undefined || location === "") return;
+    const { mounts } = this.#device;
+    if (type === "MTD") {
+      const node = (await findMtd(this.#device, location)) ?? `/dev/mtd/by-name/${location}`;
+      if ((await this.#nodeSize(node)) === undefined && (await mounts.knows?.(node)) !== true) {
+        this.#problem(`there is no flash partition ${location}`);
+      }
+      return;
+    }
+    const node = devicePath(location);
+    if ((await mounts.knows?.(node)) === true) return;
+    if ((await this.#nodeSize(node)) === undefined) this.#problem(`there is no file system on ${location}`);
+  }
+
+  async #extractFile(call: EdifyCall): Promise<void> {
+    const [name, destination] = call.args.map(literal);
+    if (name === undefined) return;
+    const size = this.#entrySize(name);
+    if (destination === undefined || size === undefined) return;
+    await this.#fits(devicePath(destination), size, name);
+  }
+
+  async #fits(path: string, size: number, name: string): Promise<void> {
+    const room = path.startsWith("/dev/") ? await this.#nodeSize(path) : undefined;
+    if (path.startsWith("/dev/") && room === undefined) this.#problem(`there is no ${path} to write ${name} to`);
+    else if (room !== undefined && room < size) {
+      this.#problem(`${name} has ${size} bytes, ${path} has room for ${room}`);
+    }
+  }
+
+  async #rawImage(call: EdifyCall): Promise<void> {
+    const partition = literal(call.args[1]);
+    const name = entryArgument(call.args[0]);
+    if (partition === undefined || partition === "") return;
+    const node = await findMtd(this.#device, partition);
+    if (node === undefined) return this.#problem(`there is no flash partition ${partition}`);
+    const size = name === undefined ? undefined : this.#entrySize(name);
+    if (name !== undefined && size !== undefined) await this.#fits(node, size, name);
+  }
+
+  /** The base of a patch must be one it is for, or its result, or lie saved on the cache. */
+  async #patch(call: EdifyCall): Promise<void> {
+    const [source, target, sha1] = call.args.map(literal);
+    if (source === undefined || target === undefined || sha1 === undefined) return;
+    const wanted = new Set([parseSha1(sha1)]);
+    for (let i = 4; i < call.args.length; i += 2) {
+      const digest = literal(call.args[i]);
+      if (digest === undefined) return;
+      wanted.add(parseSha1(digest));
+      const entry = entryArgument(call.args[i + 1]);
+      if (entry !== undefined) this.#entrySize(entry);
+    }
+    if (this.#session.proven.has(source)) return;
+    const log = (): void => undefined;
+    for (const name of target === "-" ? [source] : [source, target]) {
+      if (!isPartitionName(name)) {
+        const path = devicePath(name);
+        if (this.#unseen(path) || this.#made(path)) return;
+      }
+      const loaded = await loadContents({ device: this.#device, log }, name);
+      await loaded?.close();
+      if (loaded !== undefined && wanted.has(loaded.sha1)) return;
+    }
+    const saved = await loadContents({ device: this.#device, log }, SAVED_FILE);
+    await saved?.close();
+    if (saved !== undefined && wanted.has(saved.sha1)) return;
+    const shown = isPartitionName(source) ? `partition ${parsePartitionName(source).partition}` : source;
+    this.#problem(`${shown} is not what its patch is for`);
+  }
+
+  async #blockUpdate(call: EdifyCall): Promise<void> {
+    const [device, , newData, patchData] = call.args.map(literal);
+    const list = entryArgument(call.args[1]);
+    for (const name of [newData, patchData]) if (name !== undefined) this.#entrySize(name);
+    if (device === undefined) return;
+    const room = await this.#nodeSize(devicePath(device));
+    if (room === undefined) return this.#problem(`there is no ${device} to update`);
+    // What is wrong inside the list is the statement's to find, before it writes.
+    if (list !== undefined) this.#entrySize(list);
+  }
+
+  /** Room for what is unpacked into file systems that are not made anew. */
+  async #space(): Promise<void> {
+    const formatted = this.#calls
+      .filter(({ name }) => name === "format")
+      .flatMap(({ args }) => {
+        const at = literal(args[4]);
+        return at === undefined || at === "" ? [] : [devicePath(at).replace(/\/+$/, "")];
+      });
+    const needed = new Map<string, number>();
+    for (const { name, args } of this.#calls) {
+      const [from, to] = args.map(literal);
+      if (name !== "package_extract_dir" || from === undefined || to?.startsWith("/") !== true) continue;
+      const target = devicePath(to).replace(/\/+$/, "");
+      const within = (at: string): boolean => target === at || target.startsWith(`${at}/`);
+      if (formatted.some(within) || this.#unseen(`${target}/x`)) continue;
+      const prefix = from === "" ? "" : `${decodeText(toLatin1(from)).replace(/\/+$/, "")}/`;
+      for (const entry of this.#session.host.zip.entries) {
+        if (!entry.name.startsWith(prefix) || entry.name.endsWith("/")) continue;
+        const there = await this.#sizeOf(`${target}/${entry.name.slice(prefix.length)}`);
+        needed.set(target, (needed.get(target) ?? 0) + blocks(entry.size) - blocks(there));
+      }
+    }
+    if (needed.size === 0) return;
+    const freed = await this.#deleted();
+    for (const [folder, bytes] of needed) {
+      const { freeBytes } = await this.#device.files.space(`${folder}/x`);
+      if (bytes > freeBytes + freed) {
+        this.#problem(`${folder} needs ${bytes} bytes more, ${freeBytes} are free and ${freed} are deleted`);
+      }
+    }
+  }
+
+  async #sizeOf(path: string): Promise<number> {
+    try {
+      const info = await this.#device.files.stat(path);
+      return info?.kind === "file" ? info.size : 0;
+    } catch (e) {
+      failureText(e);
+      return 0;
+    }
+  }
+
+  /** Bytes the script's own deletions give back, at most. */
+  async #deleted(): Promise<number> {
+    let sum = 0;
+    for (const { name, args } of this.#calls) {
+      if (name !== "delete") continue;
+      for (const arg of args) {
+        const path = literal(arg);
+        if (path !== undefined && path !== "") sum += blocks(await this.#sizeOf(devicePath(path)));
+      }
+    }
+    return sum;
+  }
+
+  async run(): Promise<readonly string[]> {
+    const guarded = conditional(this.#calls);
+    for (const call of this.#calls) {
+      this.#session.checkCancel();
+      if (call.name === "mount" || call.name === "format") await this.#fileSystem(call);
+      else if (call.name === "package_extract_file") await this.#extractFile(call);
+      else if (call.name === "write_raw_image") await this.#rawImage(call);
+      else if (call.name === "apply_patch" && !guarded.has(call)) await this.#patch(call);
+      else if (call.name === "block_image_update") await this.#blockUpdate(call);
+    }
+    await this.#space();
+    const told = this.problems.slice(0, MAX_TOLD);
+    const more = this.problems.length - told.length;
+    return more === 0 ? told : [...told, `and ${more} more`];
+  }
+}
+
+/** Patches of moved files: `sha1_check(read_file(new), …) || apply_patch(old, …)`, whose base is gone once the file was moved. */
+function conditional(all: readonly EdifyCall[]): ReadonlySet<EdifyCall> {
+  const found = new Set<EdifyCall>();
+  const renamed = new Set(
+    all.filter(({ name }) => name === "rename").map(({ args }) => devicePath(literal(args[0]) ?? "")),
+  );
+  for (const call of all) {
+    const source = literal(call.args[0]);
+    if (call.name !== "apply_patch" || source === undefined || isPartitionName(source)) continue;
+    if (renamed.has(devicePath(source))) found.add(call);
+  }
+  return found;
+}
+
+/** What is wrong with running `root` on this device, in sentences; empty when nothing is. @throws OtaError CANCELLED, DEVICE_* */
+export async function preflight(session: UpdaterSession, root: EdifyNode): Promise<readonly string[]> {
+  const mounted = (await session.device.mounts.list()).map(({ at }) => at);
+  try {
+    return await new Preflight(session, root, mounted).run();
+  } catch (e) {
+    return [failureText(e)];
+  }
+}
+
+/** Functions that change the device, or may. `package_extract_file` does with a destination. */
+const CHANGING: ReadonlySet<string> = new Set([
+  ...[
+    "format",
+    "delete",
+    "delete_recursive",
+    "package_extract_dir",
+    "symlink",
+    "set_metadata",
+    "set_metadata_recursive",
+  ],
+  ...["set_perm", "set_perm_recursive", "write_raw_image", "apply_patch", "rename", "run_program", "set_stage"],
+  ...["block_image_update", "wipe_block_device", "tune2fs", "write_value", "block_image_recover", "reboot_now"],
+]);
+
+/** Whether a call changes anything on the device. */
+export function changesDevice(name: string, count: number): boolean {
+  return CHANGING.has(name) || (name === "package_extract_file" && count === 2);
+}
