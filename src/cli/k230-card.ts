@@ -12,6 +12,7 @@ import { openRawFile } from "../device/disk/raw-file.ts";
 import { openFileReader } from "../device/file-reader.ts";
 import type { OpenedDevice } from "../device/index.ts";
 import { openCard, type CardOptions, type K230Card, type Medium } from "../k230/index.ts";
+import type { Repacker } from "../delta/index.ts";
 import type { Io } from "./io.ts";
 
 export const MEDIA: readonly Medium[] = ["sdcard", "emmc", "spi-nand", "spi-nor"];
@@ -37,6 +38,10 @@ export function withCardOptions(command: Command): Command {
     .option("--board <text>", "board text the image must have, where it has one")
     .option("--chip <text>", "chip text the image must have, where it has one");
 }
+
+/** The re-packers of this machine, for delta images. */
+export const machineRepackers = async (): Promise<readonly Repacker[]> =>
+  (await import("../delta/repackers.node.ts")).allRepackers();
 
 /** What a device's description says of its card. */
 export function cardOptions(device: Pick<OpenedDevice, "description">): CardOptions {
@@ -90,6 +95,7 @@ export async function openCardOf(
     target,
     medium,
     digests: nodeDigests,
+    repackers: machineRepackers,
     ...(running === undefined ? {} : { running }),
     ...(board === undefined ? {} : { board }),
     ...(chip === undefined ? {} : { chip }),
@@ -128,6 +134,7 @@ async function openDescribed(
     const { medium, board, chip } = values;
     const options = {
       ...cardOptions(device),
+      repackers: machineRepackers,
       ...(medium === undefined ? {} : { medium }),
       ...(board === undefined ? {} : { board }),
       ...(chip === undefined ? {} : { chip }),

@@ -6,6 +6,7 @@ import { formatBytes } from "../core/progress.ts";
 import { nodeDigests } from "../device/digests.ts";
 import { openFileReader } from "../device/file-reader.ts";
 import { makeDeltaImage, type DeltaPartReport } from "../k230/index.ts";
+import { repackNames } from "./delta-formats.ts";
 import type { Io } from "./io.ts";
 import { commonOptions, printReport, wholeNumber, type SharedValues } from "./options.ts";
 import { writeBeside } from "./write-beside.ts";
@@ -13,6 +14,7 @@ import { writeBeside } from "./write-beside.ts";
 interface Values extends SharedValues {
   effort: "fast" | "default" | "max";
   jobs?: number;
+  repack?: string;
 }
 
 function partText({ name, kind, size, fullSize, why }: DeltaPartReport): string {
@@ -20,6 +22,11 @@ function partText({ name, kind, size, fullSize, why }: DeltaPartReport): string 
   return kind === "delta"
     ? `  ${name}: patch of ${formatBytes(size)}, ${share} % of ${formatBytes(fullSize)}`
     : `  ${name}: in full, ${formatBytes(size)}, because ${why ?? ""}`;
+}
+
+async function namedRepackers(names: string) {
+  const { REPACKER_CHOICES, repackersNamed } = await import("../delta/repackers.node.ts");
+  return repackersNamed(names === "all" ? REPACKER_CHOICES : repackNames(names));
 }
 
 export function buildK230Delta(command: Command, io: Io, done: (exitCode: number) => void): Command {
@@ -34,6 +41,7 @@ export function buildK230Delta(command: Command, io: Io, done: (exitCode: number
     .addOption(
       new Option("--effort <effort>", "time against size").choices(["fast", "default", "max"]).default("default"),
     )
+    .option("--repack <names>", "re-packers the devices have: inside (default), all, or names as for otaforge diff")
     .option("-j, --jobs <n>", "worker threads (default: one a processor, at most 8)", wholeNumber)
     .option("--json", "print JSON on standard output and nothing else there")
     .option("--progress <style>", "auto, plain, json or none (on standard error)")
@@ -44,10 +52,12 @@ export function buildK230Delta(command: Command, io: Io, done: (exitCode: number
       const { createDeltaEngine } = await import("../delta/engine.node.ts");
       const engine = createDeltaEngine(values.jobs === undefined ? {} : { jobs: values.jobs });
       try {
-        const { effort } = values;
+        const { effort, repack = "inside" } = values;
+        const packing = repack === "inside" ? {} : await namedRepackers(repack);
         const image = await makeDeltaImage(base, fresh, {
           digests: nodeDigests,
           maker: engine,
+          ...packing,
           effort,
           cancel,
           progress,

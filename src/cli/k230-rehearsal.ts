@@ -17,6 +17,7 @@ import {
   type K230Card,
   type PairJudgement,
 } from "../k230/index.ts";
+import { machineRepackers } from "./k230-card.ts";
 import type { RehearsalSubject } from "../rehearse/index.ts";
 
 /** Plain data, so that it can be handed to a thread. */
@@ -66,7 +67,10 @@ export async function rehearsalSubject(data: K230RehearsalData): Promise<Rehears
   return {
     makeDevice,
     install: async (device) =>
-      (await createOta(device, { ...card, profile, allowPartial })).writeFile(memoryReader(image), CHUNK),
+      (await createOta(device, { ...card, profile, allowPartial, repackers: machineRepackers })).writeFile(
+        memoryReader(image),
+        CHUNK,
+      ),
     async judge(device, { succeeded }) {
       const { verdict, why } = await judge(device);
       if (verdict === "new") return { state: "new" };

@@ -3,6 +3,7 @@ import { hexOffset } from "../core/bytes.ts";
 import { OtaError } from "../core/errors.ts";
 import { printable } from "../core/text.ts";
 import type { BlockTarget, Clock, Device, Digests, FileStore, RandomReader } from "../core/ports.ts";
+import type { Repacker } from "../delta/index.ts";
 import { readMetaAsLoader } from "./explain-boot.ts";
 import type { Medium } from "./explain-boot.ts";
 import { SECTOR_SIZE, TOC_OFFSET, TOC_SIZE } from "./layouts.ts";
@@ -29,6 +30,8 @@ export interface K230Card {
   readonly bootId?: string;
   /** The device's loader reads `ota_meta` on this medium, although the stock one does not. */
   readonly readsMeta?: boolean;
+  /** Re-packers of delta images beyond those inside the toolkit; asked for when a patch is expanded. */
+  readonly repackers?: RepackerSource;
   /** What stays the same while the card is opened again and again; default: the target. */
   readonly owner?: object;
 }
@@ -43,7 +46,11 @@ export interface CardOptions {
   readonly chip?: string;
   /** Media on which the device's loader reads `ota_meta`; default those of the stock one. */
   readonly readsMetaOn?: readonly Medium[];
+  readonly repackers?: RepackerSource;
 }
+
+/** Gives all re-packers of this device; a function, because programs are loaded only when a patch wants them. */
+export type RepackerSource = () => Promise<readonly Repacker[]>;
 
 export const CARD_NODE = "/dev/card";
 
@@ -53,7 +60,7 @@ export async function openCard(
   options: CardOptions = {},
   access: "read" | "write" = "write",
 ): Promise<K230Card> {
-  const { medium = "sdcard", readsMetaOn, chip } = options;
+  const { medium = "sdcard", readsMetaOn, chip, repackers } = options;
   const board = options.board ?? device.hardware;
   const bootId = await device.bootId();
   const target = await device.nodes.open(options.card ?? CARD_NODE, access);
@@ -69,6 +76,7 @@ export async function openCard(
     ...(chip === undefined ? {} : { chip }),
     ...(running === undefined ? {} : { running }),
     ...(bootId === undefined ? {} : { bootId }),
+    ...(repackers === undefined ? {} : { repackers }),
     ...(readsMetaOn === undefined ? {} : { readsMeta: readsMetaOn.includes(medium) }),
   };
 }

@@ -24,7 +24,7 @@ const PIECE = 1024 * 1024;
 /** Where the base of each delta part lies on the medium, by the part's name. */
 export type DeltaBases = ReadonlyMap<string, { readonly offset: number; readonly size: number }>;
 
-type Medium = Pick<K230Card, "target" | "digests">;
+type Medium = Pick<K230Card, "target" | "digests" | "repackers">;
 
 async function sha256Of({ target, digests }: Medium, offset: number, size: number): Promise<string> {
   const digest = digests.create("sha256");
@@ -77,8 +77,8 @@ function wrongBase(where: string, expected: string, found: string, installed = f
  * What a patch makes of the running slot's content, block by block, each checked against its digest.
  * @throws OtaError FORGE_*, KDIMG_BAD_DELTA when the patch makes another size, CANCELLED
  */
-export function expandPatch(
-  { target, digests }: Medium,
+export async function* expandPatch(
+  { target, digests, repackers }: Medium,
   bases: DeltaBases,
   { name, result }: InstallPart,
   patch: Uint8Array,
@@ -86,12 +86,13 @@ export function expandPatch(
 ): ByteStream {
   const base = bases.get(name);
   if (base === undefined) throw new OtaError("KDIMG_BAD_DELTA", { what: "part has no base", where: name });
-  return applyForge(sliceReader(target, base.offset, base.size), memoryReader(patch), {
+  yield* applyForge(sliceReader(target, base.offset, base.size), memoryReader(patch), {
     digests,
     newSize: result.size,
     memoryLimit: MAX_PATCH_MEMORY,
     // The target is the slot that does not run, and its result is hashed before anything is committed.
     check: "along",
+    ...(repackers === undefined ? {} : { repackers: await repackers() }),
     ...(cancel === undefined ? {} : { signal: cancel }),
   });
 }

@@ -11,6 +11,8 @@ import {
   readForgeHeader,
   type DeltaMaker,
   type DeltaOptions,
+  type PartFinder,
+  type Repacker,
 } from "../delta/index.ts";
 import { MAX_PATCH_MEMORY } from "./delta-image.ts";
 import { checkInstallable } from "./installable.ts";
@@ -22,6 +24,9 @@ import { KDIMG_CONTENT_START } from "./layouts.ts";
 export interface DeltaImageOptions {
   readonly digests: Digests;
   readonly maker: DeltaMaker;
+  /** Re-packers the devices have, and finders of what they pack; default: those inside the toolkit. */
+  readonly repackers?: readonly Repacker[];
+  readonly finders?: readonly PartFinder[];
   readonly effort?: DeltaOptions["effort"];
   readonly cancel?: Cancel;
   readonly progress?: ProgressSink;
@@ -117,12 +122,15 @@ async function makePart({ base, fresh, from }: Pair, part: InstallPart, options:
     report: { name, kind: "full", size: fullSize, fullSize, why },
   });
   if (from === undefined) return full(`the base has no ${printable(name)}`);
-  const { digests, maker, effort, cancel, progress } = options;
+  const { digests, maker, effort, repackers, finders, cancel, progress } = options;
+  const packing = repackers === undefined ? {} : { repackers };
   const old = contentOf(base, from);
   const signal = cancel === undefined ? {} : { signal: cancel };
   const patch = await makeOtaforge(maker, old, content, {
     digests,
     ...signal,
+    ...packing,
+    ...(finders === undefined ? {} : { finders }),
     ...(effort === undefined ? {} : { effort }),
     ...(progress === undefined ? {} : { progress: (event) => progress.progress({ ...event, item: name }) }),
   });
@@ -131,7 +139,7 @@ async function makePart({ base, fresh, from }: Pair, part: InstallPart, options:
   if ((await readForgeHeader(memoryReader(patch))).memoryBytes > MAX_PATCH_MEMORY) {
     return full("its patch needs more memory than an installer gives");
   }
-  if (!(await patchProven("otaforge", patch, [old, content], { digests, ...signal }))) {
+  if (!(await patchProven("otaforge", patch, [old, content], { digests, ...signal, ...packing }))) {
     return full("its patch does not give the new content");
   }
   const digest = digests.create("sha256");

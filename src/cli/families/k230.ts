@@ -4,7 +4,7 @@ import { openCard, type K230Card } from "../../k230/index.ts";
 import { acquireLock } from "../../device/processes.ts";
 import type { OpenedDevice } from "../../device/index.ts";
 import type { Family, InstallOptions, PackageInput, RehearseOptions, Report } from "../family.ts";
-import { cardOptions } from "../k230-card.ts";
+import { cardOptions, machineRepackers } from "../k230-card.ts";
 import { installInput, installReport } from "../k230-install.ts";
 import type { K230RehearsalData } from "../k230-rehearsal.ts";
 import { buildK230Pack } from "../k230-pack.ts";
@@ -17,7 +17,7 @@ async function install(input: PackageInput, device: Device, options: InstallOpti
   const described = "description" in device ? cardOptions(device as OpenedDevice) : {};
   const lock = await acquireLock(device, "otaforge install");
   try {
-    return await installOn(await openCard(device, described), input, options);
+    return await installOn(await openCard(device, { ...described, repackers: machineRepackers }), input, options);
   } finally {
     await lock.release();
   }

@@ -113,9 +113,14 @@ const ZLIB_FINDER: PartFinder = {
 /** Longest name or comment in a gzip header that is looked through. */
 const MAX_GZIP_HEADER = 4096;
 
+/** The magic and method 8, or the 9 by which the K230's SDK marks streams for its hardware; the header stays as it is. */
+function startsGzip(bytes: Uint8Array, at: number): boolean {
+  return bytes[at + 1] === 0x8b && (bytes[at + 2] === 8 || bytes[at + 2] === 9);
+}
+
 /** Size of a gzip header with its optional fields; undefined when it is none. */
 function gzipHeaderSize(bytes: Uint8Array): number | undefined {
-  if (bytes.length < 18 || bytes[1] !== 0x8b || bytes[2] !== 8) return undefined;
+  if (bytes.length < 18 || !startsGzip(bytes, 0)) return undefined;
   const flags = bytes[3] as number;
   if ((flags & 0xe0) !== 0) return undefined;
   let end = 10;
@@ -132,7 +137,7 @@ function gzipHeaderSize(bytes: Uint8Array): number | undefined {
 const GZIP_FINDER: PartFinder = {
   firstByte: 0x1f,
   repackers: [GZIP, GNU_GZIP],
-  plausible: (bytes, at) => bytes[at + 1] === 0x8b && bytes[at + 2] === 8,
+  plausible: startsGzip,
   async *find(source, at) {
     const header = gzipHeaderSize(await source.bytes(at, MAX_GZIP_HEADER));
     if (header === undefined) return;

@@ -119,22 +119,25 @@ async function packKdimage(
   const mbr = image.tableType === "mbr" ? buildMbrTail(placed, 0) : undefined;
   const toc = image.toc ? buildToc(image) : undefined;
   const writer = new KdimageWriter(output, digests, image.mediumType === "mmc" ? 0 : 0xff);
+  const totalBytes = placed.reduce((sum, p) => sum + (p.input?.reader.size ?? 0), 0);
+  let doneBytes = 0;
   for (const [i, { partition, offset, size, input }] of placed.entries()) {
-    progress.progress({
-      phase: "pack",
-      item: partition.name,
-      index: i + 1,
-      count: placed.length,
-      doneBytes: i,
-      totalBytes: placed.length,
-    });
     if (input === undefined) continue;
+    doneBytes += input.reader.size;
     await writer.add(input, {
       name: partition.name,
       offset,
       eraseSize: partition.eraseSize,
       flag: partition.flag,
       maxSize: size,
+    });
+    progress.progress({
+      phase: "pack",
+      item: partition.name,
+      index: i + 1,
+      count: placed.length,
+      doneBytes,
+      totalBytes,
     });
   }
   if (mbr !== undefined) {
