@@ -7,8 +7,11 @@ import type { MadePackage, MakeOptions } from "../android/releasetools/options.t
 import {
   makeBlockFull,
   makeBlockIncremental,
+  hasRecoveryPatch,
   makeFull,
+  makeFull71,
   makeIncremental,
+  makeIncremental71,
   makeVerifyPackage,
   openTargetFiles,
   patchMakerOf,
@@ -16,6 +19,7 @@ import {
   writePlan,
   type BlockOptions,
   type DeviceExtension,
+  type Files71Options,
   type PackageSigner,
   type TargetFiles,
 } from "../android/index.ts";
@@ -48,7 +52,7 @@ async function openTarget(
   return openTargetFiles(images === undefined ? { zip } : { zip, images }, {
     digests: nodeDigests,
     profile: request.profile,
-    era: request.block === undefined ? "4.4" : "7.1",
+    era: request.era,
     note: (level, text) => progress.note(level, text),
   });
 }
@@ -85,7 +89,7 @@ async function write(
     progress: ports.progress,
     cancel: ports.cancel,
     profile: request.profile,
-    era: request.block === undefined ? "4.4" : "7.1",
+    era: request.era,
   });
   await verifyOwn(file.reader(size), signer, ports);
   return size;
@@ -106,16 +110,27 @@ async function make(
   options: MakeOptions,
   request: OtaRequest,
 ): Promise<MadePackage> {
-  const { block } = request;
-  if (block === undefined)
-    return source === undefined ? makeFull(target, options) : makeIncremental(source, target, options);
-  const { binary, genVerify, ...how } = block;
-  const blockOptions: BlockOptions = {
+  const { block, era, binary, verify, downgrade } = request;
+  if (era === "4.4") return source === undefined ? makeFull(target, options) : makeIncremental(source, target, options);
+  const options71: Files71Options = {
     ...options,
-    ...how,
-    codecs: nodeCodecs,
+    verify,
+    downgrade,
     ...(binary === undefined ? {} : { binary: new Uint8Array(await readFile(resolve(request.cwd, binary))) }),
   };
+  // The 7.1 tool makes blocks only of builds that patch recovery themselves; that of 8.1, which has brotli, of all.
+  const lacking = [target, ...(source === undefined ? [] : [source])].find((build) => !hasRecoveryPatch(build));
+  const fallBack = block !== undefined && !block.genVerify && !block.brotli && lacking !== undefined;
+  if (fallBack) {
+    options.progress.note(
+      "warning",
+      "a build has no SYSTEM/recovery-from-boot.p: a file-based package is made instead of a block-based one, as the original does",
+    );
+  }
+  if (block === undefined || fallBack)
+    return source === undefined ? makeFull71(target, options71) : makeIncremental71(source, target, options71);
+  const { genVerify, ...how } = block;
+  const blockOptions: BlockOptions = { ...options71, ...how, codecs: nodeCodecs };
   if (genVerify) return makeVerifyPackage(target, blockOptions);
   return source === undefined
     ? makeBlockFull(target, blockOptions)

@@ -18,8 +18,14 @@ export interface OtaRequest {
   readonly extras: ReadonlyMap<string, string>;
   readonly jobs?: number;
   readonly verbose: boolean;
-  /** Block-based packages of the 7.1 tool; absent: file-based ones of the 4.4 tool. */
+  /** Which year's tool; block-based packages are 7.1's. */
+  readonly era: "4.4" | "7.1";
+  /** Block-based packages; absent: file-based ones. */
   readonly block?: BlockRequest;
+  /** 7.1: check the partitions or files again after they were written. */
+  readonly verify: boolean;
+  /** 7.1: file with the program, instead of the build's updater. */
+  readonly binary?: string;
   /** Packages with payload.bin: `auto` for builds that say ab_update=true. */
   readonly payload: "auto" | "always" | "never";
   /** An older build over a newer one: user data is wiped. */
@@ -30,14 +36,10 @@ export interface OtaRequest {
 }
 
 export interface BlockRequest {
-  readonly verify: boolean;
   /** Make a package that only checks. */
   readonly genVerify: boolean;
-  readonly downgrade: boolean;
   readonly brotli: boolean;
   readonly stashThreshold?: number;
-  /** File with the program, instead of the build's updater. */
-  readonly binary?: string;
 }
 
 export interface OtaResult {

@@ -1,122 +1,19 @@
 /** Incremental packages at the 4.4 level: files are checked, patched, sent, moved and deleted (formats/android.md 2.5). */
 import { withProfilePatches } from "./vendor-patches.ts";
-import { needPartition } from "../target-files/fstab.ts";
-import type { BootableImage, SymbolicLink, TargetFiles } from "../target-files/target-files.ts";
+import type { SymbolicLink, TargetFiles } from "../target-files/target-files.ts";
 import { checkScript } from "./check-script.ts";
+import { bootName, decide, isMoved, LAST, patchStatement, sortedRenames, sum } from "./decide.ts";
 import { extensionInput, extensionOutput, type DeviceExtension, type IncrementalOta } from "./extension.ts";
 import { addScript, METADATA_NAME, metadataText } from "./finish.ts";
 import { needImage } from "./full.ts";
 import { checkImageSize } from "./image-size.ts";
 import type { MadePackage, MakeOptions } from "./options.ts";
-import { archiveEntry, createPlan, type PackagePlan } from "./package-plan.ts";
-import { makePatches } from "./patches.ts";
+import { createPlan } from "./package-plan.ts";
 import { writePermissions } from "./permissions.ts";
 import { addRecoveryPatch, RECOVERY_FILES } from "./recovery-patch.ts";
-import { emptyFolders, foldersBecomeLinks, patchTooLarge, sendStrandedFiles } from "./safe.ts";
-import { createScript, type PatchStatement } from "./script.ts";
-import { addFolders, classify, folderName, loadSystemFiles, type FilePair, type SystemFile } from "./system-files.ts";
+import { emptyFolders, foldersBecomeLinks } from "./safe.ts";
+import { createScript } from "./script.ts";
 import { twoStep } from "./two-step.ts";
-
-/** Patched last: a device with the old fingerprint can run the package again. */
-const LAST = "system/build.prop";
-
-const PROHIBIT_VERBATIM: ReadonlySet<string> = new Set([LAST]);
-
-interface Decided {
-  /** Patched files in order. */
-  readonly patched: readonly FilePair[];
-  readonly verbatim: readonly SystemFile[];
-  /** Source name to target. */
-  readonly renames: ReadonlyMap<string, SystemFile>;
-  readonly source: ReadonlyMap<string, SystemFile>;
-  readonly target: ReadonlyMap<string, SystemFile>;
-}
-
-function patchName(source: SystemFile): string {
-  return `patch/${source.name}.p`;
-}
-
-/** Compares the builds, makes the patches and puts files and patches into the package. */
-async function decide(
-  plan: PackagePlan,
-  source: TargetFiles,
-  target: TargetFiles,
-  options: MakeOptions,
-): Promise<Decided> {
-  const { progress } = options;
-  const safe = options.profile !== "vendor";
-  const targetFiles = await loadSystemFiles(target, "read target", options);
-  const sourceFiles = await loadSystemFiles(source, "read source", options);
-  const classes = classify(sourceFiles, targetFiles, {
-    renames: target.info.renames,
-    requireVerbatim: new Set(),
-    prohibitVerbatim: PROHIBIT_VERBATIM,
-    note: (text) => progress.note("info", text),
-  });
-  const { verbatim, pairs, renames, knownFolders } = classes;
-  const send = (file: SystemFile): void => plan.add(archiveEntry(file.zip, file.entry, file.name, false));
-  verbatim.forEach(send);
-
-  const patches = await makePatches(pairs, {
-    maker: options.patches,
-    progress,
-    cancel: options.cancel,
-    fallback: safe,
-  });
-  const patched: FilePair[] = [];
-  for (const [i, pair] of pairs.entries()) {
-    const patch = patches[i];
-    const worth =
-      patch !== undefined &&
-      !patchTooLarge(patch.length, pair.target, safe) &&
-      knownFolders.has(folderName(pair.target.name));
-    // Without its properties a device cannot say what it is: the safe profile never deletes them to send them again.
-    if (patch !== undefined && (worth || (safe && pair.target.name === LAST && pair.source.name === LAST))) {
-      plan.addBytes(patchName(pair.source), patch);
-      patched.push(pair);
-      continue;
-    }
-    send(pair.target);
-    verbatim.push(pair.target);
-    addFolders(pair.target.name, knownFolders);
-    if (renames.get(pair.source.name) === pair.target) renames.delete(pair.source.name);
-  }
-  if (safe) {
-    const addVerbatim = (file: SystemFile): void => {
-      send(file);
-      verbatim.push(file);
-      addFolders(file.name, knownFolders);
-    };
-    sendStrandedFiles(classes, addVerbatim, (level, text) => progress.note(level, text));
-  }
-  return { patched, verbatim, renames, source: sourceFiles, target: targetFiles };
-}
-
-/** A boot image as patch statements name it: with the sizes and hashes of both builds. */
-function bootName(target: TargetFiles, from: BootableImage, to: BootableImage): string {
-  const { type, device } = needPartition(target.fstab, "/boot");
-  return `${type}:${device}:${from.data.length}:${from.sha1}:${to.data.length}:${to.sha1}`;
-}
-
-function sum(sizes: Iterable<number>): number {
-  let total = 0;
-  for (const size of sizes) total += size;
-  return total;
-}
-
-function moved({ source, target }: FilePair): boolean {
-  return source.name !== target.name;
-}
-
-function patchStatement({ source, target }: FilePair): PatchStatement {
-  return {
-    source: `/${source.name}`,
-    targetSize: target.size,
-    targetSha1: target.sha1,
-    sourceSha1: source.sha1,
-    patch: patchName(source),
-  };
-}
 
 /** Makes an incremental package. @throws OtaError ANDROID_*, ZIP_*, CANCELLED */
 export async function makeIncremental(
@@ -241,7 +138,7 @@ export async function makeIncremental(
     const total = sum(patched.map((p) => p.source.size)) + 1 + (updateBoot ? sourceBoot.data.length : 0);
     let done = 0;
     for (const pair of patched) {
-      if (moved(pair)) script.skipIfExists(pair.target.name, pair.target.sha1);
+      if (isMoved(pair)) script.skipIfExists(pair.target.name, pair.target.sha1);
       script.checkFile(`/${pair.source.name}`, [pair.target.sha1, pair.source.sha1]);
       done += pair.source.size;
       script.setProgress(done / total);
@@ -283,7 +180,7 @@ export async function makeIncremental(
     let done = 0;
     for (const pair of patched) {
       if (pair.target.name === LAST) continue;
-      if (moved(pair)) script.skipIfExists(pair.target.name, pair.target.sha1);
+      if (isMoved(pair)) script.skipIfExists(pair.target.name, pair.target.sha1);
       script.applyPatch(patchStatement(pair));
       done += pair.target.size;
       script.setProgress(done / total);
@@ -331,8 +228,4 @@ export async function makeIncremental(
     const names = [...target.system.map((s) => s.name), ...(updateRecovery ? RECOVERY_FILES : [])];
     writePermissions(script, names, target.metadata, safe ? emptyFolders(target, note) : undefined);
   }
-}
-
-function sortedRenames(renames: ReadonlyMap<string, SystemFile>): [string, SystemFile][] {
-  return [...renames].sort(([a], [b]) => (a < b ? -1 : 1));
 }

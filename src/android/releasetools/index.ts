@@ -1,6 +1,7 @@
 /** Making packages from target files. */
 export { patchMakerOf } from "./delta-patches.ts";
 export * from "./extension.ts";
+export { hasRecoveryPatch, makeFull71, makeIncremental71, type Files71Options } from "./files71.ts";
 export { makeFull } from "./full.ts";
 export { makeIncremental } from "./incremental.ts";
 export type { MadePackage, MakeOptions } from "./options.ts";

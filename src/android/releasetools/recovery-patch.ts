@@ -1,5 +1,6 @@
 /** The recovery image as a patch of the boot image, made on the device at boot (formats/android.md 2.6). */
 import { OtaError } from "../../core/errors.ts";
+import { encodeText } from "../../core/text.ts";
 import { needPartition, type Fstab } from "../target-files/fstab.ts";
 import type { BootableImage, TargetFiles } from "../target-files/target-files.ts";
 import type { PackagePlan } from "./package-plan.ts";
@@ -15,18 +16,21 @@ export function installRecoveryScript(
   fstab: Fstab,
   boot: Pick<BootableImage, "sha1"> & { readonly size: number },
   recovery: Pick<BootableImage, "sha1"> & { readonly size: number },
-  bonus: boolean,
+  { bonus, era }: { readonly bonus: boolean; readonly era: "4.4" | "7.1" },
 ): string {
   const b = needPartition(fstab, "/boot");
   const r = needPartition(fstab, "/recovery");
   // Without bonus the blank behind the program name stays, as the original writes it.
   const args = bonus ? "-b /system/etc/recovery-resource.dat" : "";
+  const patch =
+    `  applypatch ${args} ${b.type}:${b.device}:${boot.size}:${boot.sha1} ${r.type}:${r.device} ${recovery.sha1} ` +
+    `${recovery.size} ${boot.sha1}:/system/recovery-from-boot.p`;
+  const install = '  log -t recovery "Installing new recovery image"';
+  const told = (how: string): string => `log -t recovery "Installing new recovery image: ${how}"`;
   return [
     "#!/system/bin/sh",
     `if ! applypatch -c ${r.type}:${r.device}:${recovery.size}:${recovery.sha1}; then`,
-    '  log -t recovery "Installing new recovery image"',
-    `  applypatch ${args} ${b.type}:${b.device}:${boot.size}:${boot.sha1} ${r.type}:${r.device} ${recovery.sha1} ` +
-      `${recovery.size} ${boot.sha1}:/system/recovery-from-boot.p`,
+    ...(era === "4.4" ? [install, patch] : [`${patch} && ${told("succeeded")} || ${told("failed")}`]),
     "else",
     '  log -t recovery "Recovery image already installed"',
     "fi",
@@ -40,6 +44,7 @@ export async function addRecoveryPatch(
   target: TargetFiles,
   images: { readonly boot: BootableImage; readonly recovery: BootableImage },
   maker: PatchMaker,
+  { era = "4.4", fileMode = 0o644 }: { readonly era?: "4.4" | "7.1"; readonly fileMode?: number } = {},
 ): Promise<void> {
   const { boot, recovery } = images;
   const bonusEntry = target.zip.get(BONUS);
@@ -54,14 +59,12 @@ export async function addRecoveryPatch(
       hint: "Both must hold the same sequence of gzip members.",
     });
   }
-  plan.addBytes("recovery/recovery-from-boot.p", patch);
-  plan.addText(
-    "recovery/etc/install-recovery.sh",
-    installRecoveryScript(
-      target.fstab,
-      { sha1: boot.sha1, size: boot.data.length },
-      { sha1: recovery.sha1, size: recovery.data.length },
-      bonus !== undefined,
-    ),
+  plan.addBytes("recovery/recovery-from-boot.p", patch, fileMode);
+  const text = installRecoveryScript(
+    target.fstab,
+    { sha1: boot.sha1, size: boot.data.length },
+    { sha1: recovery.sha1, size: recovery.data.length },
+    { bonus: bonus !== undefined, era },
   );
+  plan.addBytes("recovery/etc/install-recovery.sh", encodeText(text), fileMode);
 }

@@ -38,7 +38,8 @@ export interface Script {
   print(message: string): void;
   showProgress(fraction: number, seconds: number): void;
   setProgress(fraction: number): void;
-  mount(mountPoint: string): void;
+  /** `flags`: the fifth argument of 5.0 and later; absent: the four arguments of 4.4. */
+  mount(mountPoint: string, flags?: string): void;
   unmountAll(): void;
   format(mountPoint: string): void;
   extractFolder(source: string, destination: string): void;
@@ -112,9 +113,10 @@ export function createScript({ fstab, useSetMetadata }: ScriptOptions): Script {
     print: (message) => append(`ui_print(${quote(message)});`),
     showProgress: (fraction, seconds) => append(`show_progress(${fixed6(fraction)}, ${seconds});`),
     setProgress: (fraction) => append(`set_progress(${fixed6(fraction)});`),
-    mount(mountPoint) {
+    mount(mountPoint, flags) {
       const p = needPartition(fstab, mountPoint);
-      append(`mount(${quote(p.fsType)}, "${p.type}", ${quote(p.device)}, ${quote(p.mountPoint)});`);
+      const fifth = flags === undefined ? "" : `, ${quote(flags)}`;
+      append(`mount(${quote(p.fsType)}, "${p.type}", ${quote(p.device)}, ${quote(p.mountPoint)}${fifth});`);
       mounted.add(p.mountPoint);
     },
     unmountAll() {

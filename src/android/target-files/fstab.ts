@@ -11,6 +11,8 @@ export interface FstabEntry {
   readonly device2?: string;
   /** Size of the file system: 0 is the whole device, negative leaves that many bytes at its end. */
   readonly length: number;
+  /** Version 2: the `context=` option of the mount flags, as it stands; 6.0 and later mount with it. */
+  readonly context?: string;
 }
 
 export type Fstab = ReadonlyMap<string, FstabEntry>;
@@ -68,18 +70,29 @@ function version1(line: string, i: number, warn: (text: string) => void): FstabE
 
 function version2(line: string, i: number): FstabEntry | undefined {
   const fields = line.split(/\s+/);
-  const [device, mountPoint, fsType, , manager] = fields;
+  const [device, mountPoint, fsType, flags, manager] = fields;
   if (
     device === undefined ||
     mountPoint === undefined ||
     fsType === undefined ||
+    flags === undefined ||
     manager === undefined ||
     fields.length !== 5
   ) {
     throw malformed(i, line);
   }
   if (manager.includes("voldmanaged=")) return undefined;
-  return { mountPoint, fsType, device, length: lengthOption(manager, () => undefined) };
+  const context = flags
+    .split(",")
+    .filter((f) => f.startsWith("context="))
+    .at(-1);
+  return {
+    mountPoint,
+    fsType,
+    device,
+    length: lengthOption(manager, () => undefined),
+    ...(context === undefined ? {} : { context }),
+  };
 }
 
 /**

@@ -132,32 +132,18 @@ function parseExtras(parsed: GetoptResult): Map<string, string> {
   return extras;
 }
 
-/** The options of block-based packages; undefined when the package is a file-based one. @throws OtaError USAGE, UNSUPPORTED */
+/** The options of block-based packages; undefined when the package is a file-based one. @throws OtaError USAGE */
 function blockRequest(values: ReadonlyMap<string, string | undefined>, era: string): BlockRequest | undefined {
-  if (!values.has("block") && !values.has("gen_verify")) {
-    if (era === "7.1") {
-      throw new OtaError("UNSUPPORTED", {
-        what: "file-based packages of the 7.1 tool are not made by this build",
-        where: "--era 7.1",
-        hint: "Add --block, or leave out --era.",
-      });
-    }
-    return undefined;
-  }
+  if (!values.has("block") && !values.has("gen_verify")) return undefined;
   if (era === "4.4") throw usage("the 4.4 tool knows no block-based packages", "--era 4.4", { expected: "--era 7.1" });
   const threshold = values.get("stash_threshold");
   if (threshold !== undefined && !(Number(threshold) > 0 && Number(threshold) <= 1)) {
     throw usage("not a share", "--stash_threshold", { expected: "above 0, at most 1", found: printable(threshold) });
   }
-  // In the 7.1 tool -b names the program; --board_config is still ignored.
-  const binary = values.get("binary") ?? values.get("board_config");
   return {
-    verify: values.has("verify"),
     genVerify: values.has("gen_verify"),
-    downgrade: values.has("downgrade"),
     brotli: values.has("brotli"),
     ...(threshold === undefined ? {} : { stashThreshold: Number(threshold) }),
-    ...(binary === undefined ? {} : { binary }),
   };
 }
 
@@ -193,6 +179,8 @@ export function parseOtaArguments(
     const found = values.get(option);
     return (found === undefined ? {} : { [key]: found }) as { [P in K]?: string };
   };
+  // In the 7.1 tool -b names the program; --board_config is still ignored.
+  const binary = era === "7.1" ? (values.get("binary") ?? values.get("board_config")) : undefined;
   const password = io.env["OTAFORGE_KEY_PASSWORD"];
   return {
     cwd: io.cwd,
@@ -212,6 +200,9 @@ export function parseOtaArguments(
     ...(threads === undefined ? {} : { jobs: Number(threads) }),
     verbose: values.has("verbose"),
     ...(block === undefined ? {} : { block }),
+    era,
+    verify: values.has("verify"),
+    ...(binary === undefined ? {} : { binary }),
     payload,
     downgrade: values.has("downgrade"),
     keepSlot: values.has("keep_slot"),
