@@ -127,7 +127,7 @@ async function prepareDifference(ctx: Context, target: Target): Promise<SeenDiff
       await writeTemporary(ctx, target, async (file) => {
         const digest = digests.create("sha256");
         await copyStream(
-          patched(old, patch),
+          patched(ctx, target, { base: old, digest: base, patch }),
           size,
           async (offset, bytes) => {
             digest.update(bytes);

@@ -8,7 +8,9 @@ import { PATCH_MEMORY_SIZE } from "../../delta/bsdiff40/streams.ts";
 import { createCore } from "../../delta/core.ts";
 import type { Core } from "../../delta/core.ts";
 import { applyBsdiff40, checkBsdiff40 } from "../../delta/index.ts";
+import { sameContent } from "./context.ts";
 import type { Context } from "./context.ts";
+import type { ContentDigest } from "./device-state.ts";
 import type { VerifiedRecord } from "./package-source.ts";
 import { joinPath } from "./paths.ts";
 import { targetName } from "./plan.ts";
@@ -83,9 +85,51 @@ export async function checkPatch(target: Target, patch: RandomReader): Promise<v
   checkedRecords.add(target.record);
 }
 
-/** The new content of a difference whose patch was checked. */
-export function patched(base: RandomReader, patch: RandomReader): ByteStream {
-  return withCore((core) => applyBsdiff40(base, patch, { check: "along", core }));
+/** What came out of a record's patch for one base, in the chunks in which it came. */
+interface KnownResult {
+  readonly base: ContentDigest;
+  readonly chunks: readonly Uint8Array[];
+}
+
+/** Results kept a record, and the largest that is kept, bytes. */
+const MOST_KEPT = 4;
+const LARGEST_KEPT = 4 * 1024 * 1024;
+
+/**
+ * Results of packages that lie in memory. A rehearsal patches the same base with the same patch thousands of times, and
+ * unpacking it anew each time would be half of its work. The chunks stay as they were, so that a run writes the same either way.
+ */
+const knownResults = new WeakMap<VerifiedRecord, KnownResult[]>();
+
+/** The new content of a difference whose patch was checked. `digest` is that of all of `base`. */
+export function patched(
+  ctx: Context,
+  target: Target,
+  from: { readonly base: RandomReader; readonly digest: ContentDigest; readonly patch: RandomReader },
+): ByteStream {
+  const apply = (core: Core): ByteStream => applyBsdiff40(from.base, from.patch, { check: "along", core });
+  if (ctx.pkg.source.unchangeable !== true) return withCore(apply);
+  const kept = knownResults.get(target.record) ?? [];
+  knownResults.set(target.record, kept);
+  const known = kept.find((k) => sameContent(k.base, from.digest));
+  return known === undefined ? keeping(withCore(apply), from.digest, kept) : again(known.chunks);
+}
+
+async function* again(chunks: readonly Uint8Array[]): ByteStream {
+  yield* chunks;
+}
+
+async function* keeping(stream: ByteStream, base: ContentDigest, kept: KnownResult[]): ByteStream {
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  for await (const chunk of stream) {
+    size += chunk.length;
+    if (size <= LARGEST_KEPT) chunks.push(chunk.slice());
+    yield chunk;
+  }
+  if (size > LARGEST_KEPT) return;
+  if (kept.length === MOST_KEPT) kept.shift();
+  kept.push({ base, chunks });
 }
 
 /** The patch reader's error with the record it belongs to. */

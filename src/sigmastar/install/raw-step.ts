@@ -214,7 +214,7 @@ async function completeRaw(
       const file: OpenFile = await files.open(path, "create", 0o600);
       try {
         await copyStream(
-          patched(old, patch),
+          patched(ctx, target, { base: old, digest: base, patch }),
           size,
           (offset, bytes) => file.write(offset, bytes),
           (n) => report(ctx, "verify", target, n, size),
