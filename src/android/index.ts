@@ -11,4 +11,5 @@ export { applyPatch, checkPatchSource } from "./applypatch/apply.ts";
 export type { PatchChoice, PatchContext, PatchRequest } from "./applypatch/apply.ts";
 export { runApplyPatch } from "./applypatch/command.ts";
 export * from "./install/index.ts";
+export * from "./payload-install/index.ts";
 export * from "./recovery/index.ts";

@@ -1,12 +1,14 @@
 /** `otaforge install` and `otaforge rehearse` for Android packages. */
 import { resolve } from "node:path";
-import { installUpdateZip } from "../android/index.ts";
+import { installUpdateZip, isPayload, SCRIPT_NAME } from "../android/index.ts";
 import type { AndroidInstallReport } from "../android/index.ts";
 import type { Device } from "../core/ports.ts";
 import { acquireLock, readDescription } from "../device/index.ts";
 import type { OpenedDevice } from "../device/index.ts";
 import { loadAndroidKeys, packageReader } from "./android-verify.ts";
 import type { AndroidRehearsal } from "./android-rehearsal.ts";
+import { openAndroidZip } from "./android-package.ts";
+import { installAndroidPayload, rehearseAndroidPayload } from "./android-payload-install.ts";
 import { readBattery } from "./battery.ts";
 import type { InstallOptions, PackageInput, RehearseOptions, Report } from "./family.ts";
 import { checkRunUpdateBinary, runUpdateBinary } from "./update-binary.ts";
@@ -31,8 +33,24 @@ function installReport(report: AndroidInstallReport): Report {
   };
 }
 
+/** Whether a package is an A/B one, and whether its payload comes without a package around it. */
+async function payloadKind(input: PackageInput): Promise<"bare" | "inside" | undefined> {
+  if (isPayload(input.head)) return "bare";
+  const zip = await openAndroidZip(input);
+  return zip.get("payload.bin") !== undefined && zip.get(SCRIPT_NAME) === undefined ? "inside" : undefined;
+}
+
 export async function installAndroid(input: PackageInput, device: Device, options: InstallOptions): Promise<Report> {
   const reader = packageReader(input);
+  const payload = await payloadKind(input);
+  if (payload !== undefined) {
+    const lock = await acquireLock(device, `otaforge install ${input.name}`);
+    try {
+      return await installAndroidPayload(reader, payload === "bare", device, options);
+    } finally {
+      await lock.release();
+    }
+  }
   const { profile, progress, cancel, era, minimumVersion } = options;
   const keys = await loadAndroidKeys(options.keyFiles, era ?? "7.1");
   if (options.runUpdateBinary === true) checkRunUpdateBinary(device.kind);
@@ -65,6 +83,11 @@ export async function installAndroid(input: PackageInput, device: Device, option
 }
 
 export async function rehearseAndroid(input: PackageInput, options: RehearseOptions): Promise<Report> {
+  const payload = await payloadKind(input);
+  if (payload !== undefined) {
+    const { packageBytes } = await import("./rehearsal.ts");
+    return rehearseAndroidPayload(await packageBytes(input), payload === "bare", options);
+  }
   const { packageBytes, rehearseJob, simulatedCopyOf } = await import("./rehearsal.ts");
   const { mounts } = await readDescription(options.deviceFile);
   const data: AndroidRehearsal = {

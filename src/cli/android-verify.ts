@@ -1,11 +1,12 @@
 /** `otaforge verify` for Android packages, and the keys that it and the installers trust. */
 import { readFile } from "node:fs/promises";
 import { checkEntries } from "../android/install/admission.ts";
-import { MAX_KEY_BYTES, openUpdateZip, readKeys, verifyPackage } from "../android/index.ts";
+import { MAX_KEY_BYTES, openPayload, openUpdateZip, readKeys, verifyPackage, verifyPayload } from "../android/index.ts";
 import type { VerifierKey } from "../android/index.ts";
 import { OtaError } from "../core/errors.ts";
 import type { RandomReader } from "../core/ports.ts";
 import { nodeCodecs, nodeDigests } from "../device/index.ts";
+import { isPayloadFile, payloadOfZip, verifyPayloadReport } from "./android-payload.ts";
 import type { PackageInput, Report, VerifyOptions } from "./family.ts";
 
 const PORTS = { codecs: nodeCodecs, digests: nodeDigests };
@@ -45,6 +46,7 @@ export async function verifyAndroid(input: PackageInput, options: VerifyOptions)
   const reader = packageReader(input);
   const { era, profile, progress, cancel } = options;
   const keys = await loadAndroidKeys(options.keyFiles, era);
+  if (isPayloadFile(input)) return verifyPayloadReport(input.name, await openPayload(reader), keys, options);
   const verdict = await verifyPackage(reader, keys, {
     digests: nodeDigests,
     rules: profile === "vendor" ? era : "safe",
@@ -77,6 +79,8 @@ export async function verifyAndroid(input: PackageInput, options: VerifyOptions)
   }
   const zip = await openUpdateZip(PORTS, reader);
   await checkEntries(zip, { progress, cancel });
+  if (zip.get("payload.bin") !== undefined)
+    await verifyPayload(await payloadOfZip(zip), [], { ...PORTS, progress, cancel });
   const signature = verdict.unsigned ? "unsigned" : "signed, not checked (no --key)";
   return report(0, signature, `intact, ${zip.entries.length} entries; ${signature}`);
 }

@@ -84,7 +84,9 @@ async function* brotliDecompress(input: ByteStream, maxBytes: number): ByteStrea
 
 async function* xzDecompress(input: ByteStream, maxBytes: number): ByteStream {
   // Loaded when needed: compiling its WebAssembly would cost every start of every command.
-  const { XzReadableStream } = await import("xz-decompress");
+  // A CommonJS module: Node gives its exports as the default one, bundlers and test runners by name as well.
+  const module = await import("xz-decompress");
+  const { XzReadableStream } = "XzReadableStream" in module ? module : (module as { default: typeof module }).default;
   const iterator = input[Symbol.asyncIterator]();
   let failure: unknown;
   const compressed = new ReadableStream<Uint8Array>({

@@ -1,5 +1,5 @@
 /** Installing packages on a device: admission, script packages. */
-export { checkSignature, LOW_BATTERY, openUpdateZip } from "./admission.ts";
+export { checkBattery, checkSignature, LOW_BATTERY, openUpdateZip, raiseFloor } from "./admission.ts";
 export type { Battery } from "./admission.ts";
 export { admitPackage, installUpdateZip } from "./install.ts";
 export type { AndroidInstallOptions, AndroidInstallReport } from "./install.ts";
