@@ -15,6 +15,17 @@ export interface Io {
   readonly cwd: string;
   /** Aborted when the user interrupts (Ctrl-C, SIGTERM). */
   readonly signal: AbortSignal;
+  /** Told what a maker of packages reads and makes, for its build record; paths as the maker names them. */
+  readonly trace?: {
+    /** Whether a record is written. */
+    readonly records: boolean;
+    /** A file that is read, a folder that is listed, a link that is looked at. */
+    used(path: string): void;
+    /** A private key that may be read: a record has its path and nothing of its content. */
+    secret(path: string): void;
+    /** A package that is complete. */
+    made(path: string): void;
+  };
 }
 
 /** The process's own terminal. */

@@ -1,5 +1,5 @@
 /** Packing K230 images: the options of `kdimg pack` and `otaforge pack k230`. */
-import { resolve } from "node:path";
+import { relative, resolve } from "node:path";
 import type { Command } from "commander";
 import { formatBytes } from "../core/progress.ts";
 import { nodeCodecs, nodeDigests, openFileReader } from "../device/index.ts";
@@ -26,6 +26,10 @@ export function buildK230Pack(command: Command, io: Io, done: (exitCode: number)
     .option("--progress <style>", "auto, plain, json or none (on standard error)")
     .action(async (config: string, values: Values & { rootpath?: string }) => {
       const { progress } = commonOptions(values, io);
+      const traced = (path: string): string => {
+        io.trace?.used(relative(io.cwd, path));
+        return path;
+      };
       const files = await packFiles({
         config: resolve(io.cwd, config),
         inputPath: resolve(io.cwd, values.inputpath ?? values.rootpath),
@@ -34,8 +38,10 @@ export function buildK230Pack(command: Command, io: Io, done: (exitCode: number)
         digests: nodeDigests,
         codecs: nodeCodecs,
         progress,
-        openReader: openFileReader,
+        openReader: (path) => openFileReader(traced(path)),
+        onConfig: traced,
       });
+      for (const { path } of files) if (!path.endsWith(".md5")) io.trace?.made(path);
       progress.done();
       const text = files.map(({ path, size }) => `${path} (${formatBytes(size)})`).join("\n");
       done(printReport({ text, json: { files }, exitCode: 0 }, values, io));

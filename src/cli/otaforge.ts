@@ -1,5 +1,6 @@
 /** `otaforge`, the front door: finds the subcommand and loads only that one, so that it starts fast. */
 import { Argument, type Command } from "commander";
+import { recordable } from "./build-record.ts";
 import { completionScript, SHELLS } from "./completion.ts";
 import { newCommand, type Subcommand } from "./command.ts";
 import type { Io } from "./io.ts";
@@ -116,7 +117,11 @@ function completionCommand(io: Io): Command {
     });
 }
 
-export async function otaforgeMain(argv: readonly string[], io: Io): Promise<number> {
+export function otaforgeMain(argv: readonly string[], io: Io): Promise<number> {
+  return argv[0] === "pack" ? recordable("otaforge", runProgram, "always")(argv, io) : runProgram(argv, io);
+}
+
+async function runProgram(argv: readonly string[], io: Io): Promise<number> {
   let exitCode = 0;
   const wanted = new Set(argv.filter((a) => Object.hasOwn(SUBCOMMANDS, a)).slice(0, 1));
   // `otaforge help NAME` prints NAME's own help, so it needs the whole of it as well.

@@ -222,6 +222,7 @@ async function packWhole(output: string, parts: readonly Part[], values: Values,
   // A manifest of an earlier package under this name would refuse the new one.
   await rm(`${target}${MANIFEST_SUFFIX}`, { force: true });
   if (made.items.length > 0) await writeManifest(target, made, values.packageVersion);
+  io.trace?.made(output);
   const facts = `${generation}, ${made.records} records, ${formatBytes(made.totalSize)} of payload`;
   const manifest = made.items.length > 0 ? `${output}${MANIFEST_SUFFIX}` : undefined;
   return printReport(

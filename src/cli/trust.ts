@@ -218,6 +218,13 @@ export async function findEmbeddedClaim(input: PackageInput): Promise<TrustClaim
   return findKdimgClaim(input, begin);
 }
 
+/** The package as its maker wrote it, without a signature that was put into it later. */
+export async function withoutSignature(input: PackageInput): Promise<ByteStream> {
+  const begin = await beginOf(input);
+  const edits = input.gzipped ? readGzipSeal(begin).edits : (readKdimgSeal(begin)?.edits ?? []);
+  return editedStream(input.stream(), edits);
+}
+
 /** All public keys of files. @throws OtaError TRUST_KEY, TRUST_SAMPLE_KEY, DEVICE_NOT_FOUND */
 export async function loadPublicKeys(files: readonly string[]): Promise<PublicKey[]> {
   const keys: PublicKey[] = [];

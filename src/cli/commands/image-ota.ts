@@ -60,10 +60,12 @@ function configOf(io: Io, values: Values) {
     ports: {
       defines: { IMAGEDIR: values.images, ...values.define },
       fileSize(name: string): number | undefined {
+        io.trace?.used(name);
         return statSync(pathIn(io, name), { throwIfNoEntry: false })?.size;
       },
       readInclude(name: string): string | undefined {
         try {
+          io.trace?.used(isAbsolute(name) ? name : join(dirname(values.config), name));
           return decodeText(new Uint8Array(readFileSync(inside(name))));
         } catch {
           return undefined;
@@ -77,6 +79,7 @@ async function readConfig(io: Io, values: Values) {
   const { path, ports } = configOf(io, values);
   let bytes: Uint8Array;
   try {
+    io.trace?.used(values.config);
     bytes = new Uint8Array(await readFile(path));
   } catch (e) {
     throw new OtaError(
@@ -115,6 +118,12 @@ async function runFlow(values: Values, io: Io): Promise<void> {
     if (!lines.fromTerminal) io.out("\n");
     return answer ?? "";
   };
+  if (io.trace?.records === true && select === undefined) {
+    throw new OtaError("USAGE", {
+      what: "a build record needs every choice on the command line",
+      hint: "Add --select IMAGES or --yes.",
+    });
+  }
   const plain = `${folder}/SStarOta.bin`;
   let made = false;
   try {
@@ -158,6 +167,7 @@ async function runFlow(values: Values, io: Io): Promise<void> {
   lines.close();
   const size = await gzipFile(pathIn(io, plain), pathIn(io, packed), io.signal);
   await rm(pathIn(io, plain));
+  io.trace?.made(packed);
   io.out(`${packed}: ${formatBytes(size)}\n`);
 }
 

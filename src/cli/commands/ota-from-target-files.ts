@@ -103,6 +103,7 @@ Not in the original program:
                                 for instance: openssl dgst -sha256 -sign KEY.pem; OTAFORGE_SIGN_HASH says which hash
   --certificate FILE            certificate that belongs to --sign_command (default KEY.x509.pem)
   --vendor-compatible           the original's package to the byte, known defects included
+  --build-record                write OUTPUT.build.json and OUTPUT.cdx.json (also OTAFORGE_BUILD_RECORD=1)
   --json                        print the result as JSON
   --progress STYLE              auto, plain, json or none
   OTAFORGE_KEY_PASSWORD         environment: password of an encrypted private key
@@ -228,6 +229,29 @@ function summary(result: OtaResult): string {
   );
 }
 
+/** `keys/release.pk8` and `keys/release.x509.pem` name the same pair as `keys/release`. */
+function keyOf({ signing }: OtaRequest): string | undefined {
+  return signing.key?.replace(/\.(pk8|x509\.pem|pem)$/, "");
+}
+
+/** Where the private key may be. */
+function secretsOf(request: OtaRequest): string[] {
+  const key = keyOf(request);
+  const suffixes = [request.signing.privateKeySuffix ?? ".pk8", ".pem"];
+  return key === undefined ? [] : [...new Set(suffixes)].map((suffix) => `${key}${suffix}`);
+}
+
+/** Files a request reads, for its build record. */
+function inputsOf(request: OtaRequest): string[] {
+  const { targetFiles, source, extraScript, extension, block, signing } = request;
+  const pairs = [targetFiles, ...(source === undefined ? [] : [source])];
+  const zips = pairs.flatMap((p) => /^(.+\.zip)\+(.+\.zip)$/i.exec(p)?.slice(1) ?? [p]);
+  const key = keyOf(request);
+  const certificate =
+    signing.certificate ?? (key === undefined ? undefined : `${key}${signing.publicKeySuffix ?? ".x509.pem"}`);
+  return [...zips, extraScript, extension, block?.binary, certificate].filter((p) => p !== undefined);
+}
+
 export async function otaFromTargetFilesMain(argv: readonly string[], io: Io): Promise<number> {
   const request = parseOtaArguments(argv, io);
   if (request === undefined) {
@@ -235,12 +259,15 @@ export async function otaFromTargetFilesMain(argv: readonly string[], io: Io): P
     return 0;
   }
   const painter = paintProgress(io, parseProgressStyle(request.progress));
+  for (const path of inputsOf(request)) io.trace?.used(path);
+  for (const path of secretsOf(request)) io.trace?.secret(path);
   let result: OtaResult;
   try {
     result = await makeOta(request, { progress: painter, cancel: io.signal });
   } finally {
     painter.done();
   }
+  io.trace?.made(request.output);
   io.out(request.json ? `${JSON.stringify(result, null, 2)}\n` : summary(result));
   return 0;
 }

@@ -97,6 +97,7 @@ Not in the vendor's program:
   --build-id TEXT           v1.6: build id in the header (also OTAFORGE_SIGMASTAR_BUILD_ID)
   --progress STYLE          auto, plain, json or none (default none unless on a terminal)
   --vendor-compatible       let through what the vendor's program lets through
+  --build-record            write PACKAGE.build.json and PACKAGE.cdx.json (also OTAFORGE_BUILD_RECORD=1)
 
 Exit codes: 0 done, 2 wrong usage, 3 damaged package, 6 input/output, 7 interrupted (package unchanged)
 `;
@@ -124,10 +125,14 @@ export function pathIn(io: Io, path: string): string {
 
 /** Source files, with relative paths in the command's folder. */
 export function packFilesIn(io: Io): PackFiles {
+  const traced = (path: string): string => {
+    io.trace?.used(path);
+    return pathIn(io, path);
+  };
   return {
-    info: (path) => nodePackFiles.info(pathIn(io, path)),
-    list: (path) => nodePackFiles.list(pathIn(io, path)),
-    open: (path) => nodePackFiles.open(pathIn(io, path)),
+    info: (path) => nodePackFiles.info(traced(path)),
+    list: (path) => nodePackFiles.list(traced(path)),
+    open: (path) => nodePackFiles.open(traced(path)),
   };
 }
 
@@ -232,7 +237,9 @@ async function create(options: Options, generation: Generation, io: Io): Promise
     ...(end === undefined || end === "" ? {} : { endScript: await readScript(files, end, "end script") }),
     ...(buildId === undefined || buildId === "" ? {} : { buildId }),
   });
-  await replaceFile(pathIn(io, options.text("create") as string), bytes, 0o777);
+  const path = options.text("create") as string;
+  await replaceFile(pathIn(io, path), bytes, 0o777);
+  io.trace?.made(path);
   return 0;
 }
 
@@ -317,6 +324,7 @@ async function append(
       cancel: io.signal,
     });
     progress.done();
+    io.trace?.made(options.text("append") as string);
     const masks = generation === "v1.6" ? parseMasks(options.text("default-mask") ?? "") : [];
     let text = masks.map((mask) => `Def Mask: 0x${mask.toString(16)}\n`).join("");
     if (options.has("debug")) {

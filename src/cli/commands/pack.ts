@@ -1,6 +1,7 @@
 /** `otaforge pack FAMILY …`: each family brings its own options. */
 import { FAMILY_NAMES, loadFamily } from "../families.ts";
 import { newCommand, type Subcommand } from "../command.ts";
+import type { Io } from "../io.ts";
 
 export const packCommand: Subcommand = {
   async build(io, done) {
@@ -15,3 +16,11 @@ export const packCommand: Subcommand = {
     return command;
   },
 };
+
+/** `otaforge pack` alone, without a record of its own: what a rebuild runs. */
+export async function packMain(argv: readonly string[], io: Io): Promise<number> {
+  let exitCode = 0;
+  const command = await packCommand.build(io, (code) => (exitCode = code));
+  await command.parseAsync([...argv], { from: "user" });
+  return exitCode;
+}

@@ -1,7 +1,9 @@
 /** `otaforge verify PACKAGE [--key KEY…]`. */
 import { Option } from "commander";
 import { resolve } from "node:path";
+import { hexOffset } from "../../core/bytes.ts";
 import { OtaError } from "../../core/errors.ts";
+import { printable } from "../../core/text.ts";
 import { newCommand, type Subcommand } from "../command.ts";
 import { detectFamily, signsItself, verbOf } from "../families.ts";
 import type { PackageInput, Report } from "../family.ts";
@@ -15,6 +17,7 @@ interface Values extends SharedValues {
   key?: string[];
   manifest?: string;
   keyList?: string[];
+  rebuild?: true | string;
   era: "4.4" | "7.1";
 }
 
@@ -29,6 +32,10 @@ export const verifyCommand: Subcommand = {
       .option("--manifest <file>", "signed manifest (default: PACKAGE.manifest, or the one inside the package)")
       .option("--key-list <file...>", "signed key lists that begin at the keys of --key (default: PACKAGE.keys)")
       .addOption(new Option("--era <era>", "Android verifier to follow").choices(["4.4", "7.1"]).default("7.1"))
+      .option(
+        "--rebuild [record]",
+        "make the package again from its build record (default: PACKAGE.build.json) and compare",
+      )
       .action(async (name: string, values: Values) => {
         const input = await openPackage(name, io);
         const options = commonOptions(values, io);
@@ -42,8 +49,9 @@ export const verifyCommand: Subcommand = {
                 io,
                 verify: (secured) => verify(secured, { ...options, keyFiles: [], era: values.era }),
               });
+          const whole = values.rebuild === undefined ? report : await withRebuild(report, input, values.rebuild, io);
           options.progress.done();
-          done(printReport(report, values, io));
+          done(printReport(whole, values, io));
         } finally {
           await input.close();
         }
@@ -87,5 +95,22 @@ async function verifyByManifest(
       signature,
       ...(claim === undefined ? {} : { version: claim.version, hardware: claim.hardware }),
     },
+  };
+}
+
+/** The report with what a rebuild from the build record says; exit code 5 when the packages differ. */
+async function withRebuild(report: Report, input: PackageInput, named: string | true, io: Io): Promise<Report> {
+  const { rebuildPackage } = await import("../rebuild.ts");
+  const result = await rebuildPackage(input, io, named === true ? undefined : named);
+  const { identical, firstDifference: first, otherTool, size } = result;
+  const tool = otherTool === undefined ? "" : ` (the record was made by otaforge ${printable(otherTool)})`;
+  const text =
+    first === undefined
+      ? `rebuild: identical, ${size} bytes${tool}`
+      : `rebuild: differs at offset ${hexOffset(first.offset)}: package ${first.package}, rebuilt ${first.rebuilt}${tool}`;
+  return {
+    text: `${report.text}\n${text}`,
+    json: { ...report.json, rebuild: result },
+    exitCode: report.exitCode !== 0 || identical ? report.exitCode : 5,
   };
 }

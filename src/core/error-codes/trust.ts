@@ -13,5 +13,7 @@ export const TRUST_CODES = {
   TRUST_BASE: ["mismatch", "the package is to be installed over another version than the installed one"],
   TRUST_VERSION: ["usage", "a version text is not of the form 1.2.3 or 1.2.3-suffix"],
   TRUST_DOWNGRADE: ["mismatch", "the package's version is below the lowest one this device accepts"],
+  TRUST_BUILD_RECORD: ["format", "a build record is malformed"],
+  TRUST_REBUILD: ["mismatch", "the package cannot be made again from its build record"],
   TRUST_NO_ROOM: ["usage", "the package's format has no room for this signature"],
 } as const;

@@ -28,6 +28,8 @@ export interface PackFilesOptions {
   readonly codecs: Codecs;
   readonly progress: ProgressSink;
   openReader(path: string): Promise<RandomReader & { close(): Promise<void> }>;
+  /** Told of the configuration and every file it includes. */
+  readonly onConfig?: (path: string) => void;
 }
 
 export interface PackedFile {
@@ -35,11 +37,15 @@ export interface PackedFile {
   readonly size: number;
 }
 
-const include: Includer = async (name, from) => {
-  const file = resolve(dirname(from), name);
-  const text = await readText(file);
-  return text === undefined ? undefined : { file, text };
-};
+const includer =
+  (onConfig: PackFilesOptions["onConfig"]): Includer =>
+  async (name, from) => {
+    const file = resolve(dirname(from), name);
+    const text = await readText(file);
+    if (text === undefined) return undefined;
+    onConfig?.(file);
+    return { file, text };
+  };
 
 async function readText(path: string): Promise<string | undefined> {
   try {
@@ -115,10 +121,11 @@ async function writeFully(file: Awaited<ReturnType<typeof open>>, offset: number
  */
 export async function packFiles(options: PackFilesOptions): Promise<PackedFile[]> {
   const text = await readText(options.config);
+  options.onConfig?.(options.config);
   if (text === undefined) {
     throw new OtaError("K230_PACK_INPUT", { what: "configuration cannot be read", where: options.config });
   }
-  const images = readImages(await parseConfig(text, options.config, include), options.progress);
+  const images = readImages(await parseConfig(text, options.config, includer(options.onConfig)), options.progress);
   const outputs = new Outputs(options.outputPath);
   const packer = new Packer(options, outputs, text);
   try {
