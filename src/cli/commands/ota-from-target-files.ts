@@ -243,13 +243,13 @@ function secretsOf(request: OtaRequest): string[] {
 
 /** Files a request reads, for its build record. */
 function inputsOf(request: OtaRequest): string[] {
-  const { targetFiles, source, extraScript, extension, block, signing } = request;
+  const { targetFiles, source, extraScript, extension, binary, signing } = request;
   const pairs = [targetFiles, ...(source === undefined ? [] : [source])];
   const zips = pairs.flatMap((p) => /^(.+\.zip)\+(.+\.zip)$/i.exec(p)?.slice(1) ?? [p]);
   const key = keyOf(request);
   const certificate =
     signing.certificate ?? (key === undefined ? undefined : `${key}${signing.publicKeySuffix ?? ".x509.pem"}`);
-  return [...zips, extraScript, extension, block?.binary, certificate].filter((p) => p !== undefined);
+  return [...zips, extraScript, extension, binary, certificate].filter((p) => p !== undefined);
 }
 
 export async function otaFromTargetFilesMain(argv: readonly string[], io: Io): Promise<number> {
