@@ -1,34 +1,14 @@
 /** `otaforge install` and `otaforge rehearse` for A/B payloads, bare or in a package. */
-import { existsSync } from "node:fs";
 import { admitPayload, checkBattery, installPayload, raiseFloor, runningSlot } from "../android/index.ts";
-import type { NodeOfSlot, PayloadInstallReport } from "../android/index.ts";
+import type { PayloadInstallReport } from "../android/index.ts";
 import type { Device, RandomReader } from "../core/ports.ts";
 import { readDescription } from "../device/index.ts";
-import type { LocatedDescription, OpenedDevice } from "../device/index.ts";
+import type { OpenedDevice } from "../device/index.ts";
 import { loadAndroidKeys } from "./android-verify.ts";
 import { readBattery } from "./battery.ts";
 import type { InstallOptions, RehearseOptions, Report } from "./family.ts";
 import type { PayloadRehearsal } from "./payload-rehearsal.ts";
-
-const BOARD_FOLDERS = ["/dev/block/by-name", "/dev/block/bootdevice/by-name", "/dev/disk/by-partlabel"];
-
-/** Nodes a description names, of which one ends in `/system_b` for partition system of slot b. */
-export function slotNodes(description: Pick<LocatedDescription, "nodes" | "mounts">): string[] {
-  const mounts = Object.values(description.mounts ?? {}).flatMap(({ node, image }) =>
-    node === undefined || image === undefined ? [] : [node],
-  );
-  return [...Object.keys(description.nodes ?? {}), ...mounts];
-}
-
-/** Finds a partition's node by its name and slot: among the described ones, on a board under its by-name folders. */
-export function findSlotNode(nodes: readonly string[], board: boolean): NodeOfSlot {
-  return (partition, slot) => {
-    const name = `${partition}_${slot}`;
-    const described = nodes.find((node) => node.endsWith(`/${name}`));
-    if (described !== undefined || !board) return described;
-    return BOARD_FOLDERS.map((folder) => `${folder}/${name}`).find((path) => existsSync(path));
-  };
-}
+import { findSlotNode, slotNodes } from "./slot-nodes.ts";
 
 function payloadInstallReport(report: PayloadInstallReport, signature: string): Report {
   const { slot, partitions, already, resumed } = report;

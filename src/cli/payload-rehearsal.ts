@@ -7,7 +7,7 @@ import type { Device } from "../core/ports.ts";
 import { memoryReader } from "../core/streams.ts";
 import { createSimulatedDevice, type SimulatedSpec } from "../device/index.ts";
 import type { RehearsalSubject } from "../rehearse/index.ts";
-import { findSlotNode } from "./android-payload-install.ts";
+import { findSlotNode } from "./slot-nodes.ts";
 
 /** What a thread is given. */
 export interface PayloadRehearsal {

@@ -8,6 +8,7 @@ import { parseMetadata, readMetadata } from "../install/metadata.ts";
 import type { PackageMetadata } from "../install/metadata.ts";
 import { openPayload, verifyPayload } from "../payload/index.ts";
 import type { Payload } from "../payload/index.ts";
+import { toBase64 } from "../../trust/base64.ts";
 import { guardReader } from "../verifier/guarded-reader.ts";
 import type { VerifierKey } from "../verifier/keys.ts";
 import { verifyPackage } from "../verifier/verify.ts";
@@ -33,7 +34,7 @@ async function checkProperties(zip: ZipArchive, fileHash: Uint8Array): Promise<v
   if (entry === undefined) return;
   const told = /^FILE_HASH=(.*)$/m.exec(decodeText(await zip.read(entry, 65536)))?.[1]?.trim();
   if (told === undefined) return;
-  const found = btoa(String.fromCharCode(...fileHash));
+  const found = toBase64(fileHash);
   if (told === found) return;
   throw new OtaError("ANDROID_PAYLOAD_DATA", {
     what: "the payload is not the one its properties describe",
