@@ -12,9 +12,10 @@ export interface FileMetadata {
   readonly capabilities?: string;
 }
 
-function number(text: string | undefined, pattern: RegExp, radix: number): number {
-  return text !== undefined && pattern.test(text) ? Number.parseInt(text, radix) : Number.NaN;
-}
+/** Longer than any path; the pattern's time grows with the square of the line. */
+const MOST_LINE = 8192;
+/** Path, owner, group, mode, pairs. A path may hold blanks: the build's tool writes names as they are. */
+const LINE = /^(.*?)\s+([0-9]+)\s+([0-9]+)\s+([0-7]{1,4})((?:\s+[^\s=]+=\S*)*)$/;
 
 /**
  * `path uid gid mode [key=value…]` lines by path. A line may have an empty path: the default of a ramdisk.
@@ -25,11 +26,9 @@ export function parseFilesystemConfig(text: string, where: string): Map<string, 
   for (const [i, line] of textLines(text).entries()) {
     if (line.trim() === "") continue;
     // Not trimmed at the front: a line that begins with a blank describes the empty path.
-    const [path = "", uidText, gidText, modeText, ...rest] = line.trimEnd().split(/\s+/);
-    const uid = number(uidText, /^[0-9]+$/, 10);
-    const gid = number(gidText, /^[0-9]+$/, 10);
-    const mode = number(modeText, /^[0-7]+$/, 8);
-    if (Number.isNaN(uid) || Number.isNaN(gid) || Number.isNaN(mode) || mode > 0o7777) {
+    const match = line.length > MOST_LINE ? null : LINE.exec(line.trimEnd());
+    const [, path = "", uid = "", gid = "", mode = "", rest = ""] = match ?? [];
+    if (match === null) {
       throw new OtaError("ANDROID_TARGET_FILES", {
         what: "malformed line",
         where: `${where} line ${i + 1}`,
@@ -38,16 +37,16 @@ export function parseFilesystemConfig(text: string, where: string): Map<string, 
       });
     }
     const pairs = new Map<string, string>();
-    for (const item of rest) {
+    for (const item of rest.split(/\s+/)) {
       const equals = item.indexOf("=");
       if (equals > 0) pairs.set(item.slice(0, equals), item.slice(equals + 1));
     }
     const selabel = pairs.get("selabel");
     const capabilities = pairs.get("capabilities");
     entries.set(path, {
-      uid,
-      gid,
-      mode,
+      uid: Number(uid),
+      gid: Number(gid),
+      mode: Number.parseInt(mode, 8),
       ...(selabel === undefined ? {} : { selabel }),
       ...(capabilities === undefined ? {} : { capabilities }),
     });

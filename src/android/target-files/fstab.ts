@@ -27,6 +27,7 @@ export function partitionType(fsType: string): "MTD" | "EMMC" | undefined {
     case "emmc":
     case "f2fs":
     case "squashfs":
+    case "vfat": // a card: scripts mount it, nothing formats it
       return "EMMC";
     default:
       return undefined;
