@@ -12,6 +12,8 @@ export function newCommand(name: string, io: Io): Command {
   return new Command(name).exitOverride().configureOutput({
     writeOut: (text) => io.out(text),
     writeErr: (text) => io.err(text),
+    getOutHelpWidth: () => io.columns,
+    getErrHelpWidth: () => io.columns,
     getErrHasColors: () => false,
     getOutHasColors: () => false,
   });
