@@ -17,6 +17,7 @@ module.exports = {
     only("k230", "core", "delta", "trust", "device"),
     only("android", "core", "delta", "trust", "device"),
     only("rehearse", "core", "delta", "trust", "device", "sigmastar", "k230", "android"),
+    only("library", "core", "delta", "trust", "device"),
     {
       name: "core-has-no-dependencies",
       severity: "error",

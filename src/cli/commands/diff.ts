@@ -7,7 +7,7 @@ import { OtaError } from "../../core/errors.ts";
 import type { Effort } from "../../delta/bsdiff40/plan.ts";
 import { openFileReader } from "../../device/file-reader.ts";
 import { newCommand, type Subcommand } from "../command.ts";
-import { DELTA_FORMATS, repackNames } from "../delta-formats.ts";
+import { DELTA_FORMATS, repackNames } from "../../library/delta-formats.ts";
 import { commonOptions, printReport, wholeNumber, withSharedOptions, type SharedValues } from "../options.ts";
 import { readWhole, writeBeside } from "../write-beside.ts";
 

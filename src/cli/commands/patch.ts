@@ -7,7 +7,7 @@ import { toHex } from "../../core/bytes.ts";
 import { nodeDigests } from "../../device/digests.ts";
 import { openFileReader, writeAll } from "../../device/file-reader.ts";
 import { newCommand, type Subcommand } from "../command.ts";
-import { DELTA_FORMATS, repackNames } from "../delta-formats.ts";
+import { DELTA_FORMATS, formatOf, repackNames } from "../../library/delta-formats.ts";
 import { fanOut } from "../progress.ts";
 import { keepMemorySmall } from "../small-memory.ts";
 import { commonOptions, printReport, withSharedOptions, type SharedValues } from "../options.ts";
@@ -37,7 +37,7 @@ export const patchCommand: Subcommand = {
         const patch = await openFileReader(resolve(io.cwd, patchName));
         try {
           const head = await patch.read(0, Math.min(16, patch.size));
-          const format = DELTA_FORMATS.find((candidate) => candidate.detect(head));
+          const format = formatOf(head);
           if (format === undefined) {
             throw new OtaError("PACKAGE_UNKNOWN", {
               what: "no patch of a known format",

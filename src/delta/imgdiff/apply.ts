@@ -7,7 +7,7 @@
  */
 import { concatBytes, hexOffset } from "../../core/bytes.ts";
 import { OtaError } from "../../core/errors.ts";
-import type { ByteStream, Cancel, RandomReader } from "../../core/ports.ts";
+import type { ByteStream, Cancel, ProgressEvent, RandomReader } from "../../core/ports.ts";
 import { checkCancel, memoryReader, sliceReader, streamRange } from "../../core/streams.ts";
 import { applyBsdiff40, checkBsdiff40, type ApplyOptions } from "../bsdiff40/apply.ts";
 import { BSDIFF40_HEADER_SIZE, readBsdiff40Header } from "../bsdiff40/header.ts";
@@ -24,6 +24,7 @@ export interface ImgdiffApplyOptions {
   /** Refuse patches that inflate a source or a result beyond this many bytes. Default 512 MiB. */
   readonly maxExpandedBytes?: number;
   readonly signal?: Cancel;
+  readonly progress?: (event: ProgressEvent) => void;
   /** A core with the memory of a BSDIFF40 reader; default: the TypeScript core. */
   readonly core?: Core;
 }
@@ -41,6 +42,9 @@ class Applier {
   readonly #bsdiffOptions: ApplyOptions;
   readonly #kept = new Map<number, Uint8Array>();
   #keptBytes = 0;
+  /** Bytes the chunks make, before packing: all of them, and those of the chunks done. */
+  #totalBytes = 0;
+  #doneBytes = 0;
 
   constructor(old: RandomReader, patch: RandomReader, options: ImgdiffApplyOptions) {
     this.#old = old;
@@ -115,8 +119,13 @@ class Applier {
     let deflateBytes = 0;
     for (const [index, chunk] of chunks.entries()) {
       checkCancel(this.#options.signal);
-      if (chunk.type === "raw") continue;
+      if (chunk.type === "raw") {
+        this.#totalBytes += chunk.size;
+        continue;
+      }
       const patch = this.#bsdiff(chunk);
+      const header = readBsdiff40Header(await patch.read(0, Math.min(BSDIFF40_HEADER_SIZE, patch.size)));
+      this.#totalBytes += header.newSize;
       if (chunk.type === "normal") {
         this.#source(chunk);
         await checkBsdiff40(patch, this.#bsdiffOptions);
@@ -129,7 +138,6 @@ class Applier {
           where: `chunk ${index}`,
         });
       }
-      const header = readBsdiff40Header(await patch.read(0, Math.min(BSDIFF40_HEADER_SIZE, patch.size)));
       if (header.newSize !== chunk.targetExpandedSize) {
         throw new OtaError("IMGDIFF_DAMAGED", {
           what: "a chunk and its patch disagree about the size of the result",
@@ -143,15 +151,30 @@ class Applier {
     }
   }
 
+  #progress(doneBytes: number): void {
+    this.#options.progress?.({ phase: "patch", doneBytes, totalBytes: this.#totalBytes });
+  }
+
+  async *#patched(source: RandomReader, patch: RandomReader): ByteStream {
+    const before = this.#doneBytes;
+    const progress = (event: ProgressEvent) => {
+      this.#doneBytes = before + event.doneBytes;
+      this.#progress(this.#doneBytes);
+    };
+    yield* applyBsdiff40(source, patch, { ...this.#bsdiffOptions, progress });
+  }
+
   async *output(chunks: readonly ImgdiffChunk[]): ByteStream {
     for (const [index, chunk] of chunks.entries()) {
       checkCancel(this.#options.signal);
-      if (chunk.type === "raw") yield* streamRange(this.#patch, chunk.offset, chunk.size);
-      else if (chunk.type === "normal")
-        yield* applyBsdiff40(this.#source(chunk), this.#bsdiff(chunk), this.#bsdiffOptions);
+      if (chunk.type === "raw") {
+        yield* streamRange(this.#patch, chunk.offset, chunk.size);
+        this.#doneBytes += chunk.size;
+        this.#progress(this.#doneBytes);
+      } else if (chunk.type === "normal") yield* this.#patched(this.#source(chunk), this.#bsdiff(chunk));
       else {
         const source = await this.#expanded(chunk, index);
-        yield* deflateRawVanilla(applyBsdiff40(source, this.#bsdiff(chunk), this.#bsdiffOptions), chunk.deflate);
+        yield* deflateRawVanilla(this.#patched(source, this.#bsdiff(chunk)), chunk.deflate);
         this.#kept.delete(index);
       }
     }

@@ -1,10 +1,12 @@
-/** The patch formats of `otaforge diff` and `otaforge patch`: one row each. What a row needs is loaded when it is used. */
+/** The patch formats of `otaforge diff`, `otaforge patch` and their library forms: one row each. What a row needs is loaded when it is used. */
 import { isBsdiff40 } from "../delta/bsdiff40/header.ts";
 import type { Effort } from "../delta/bsdiff40/plan.ts";
 import type { DeltaEngine } from "../delta/engine.node.ts";
 import type { ByteStream, Cancel, ProgressEvent, RandomReader } from "../core/ports.ts";
 
 export interface PatchSettings {
+  /** `first`: everything that can be checked is, before the first byte; `along`: quicker, for callers who can throw away what they got. */
+  readonly check?: "first" | "along";
   /** Names of the re-packers that may be used; default: making, those inside the toolkit; applying, all. */
   readonly repack?: readonly string[];
   readonly bonus?: Uint8Array;
@@ -28,7 +30,7 @@ export interface DeltaFormat {
   /** Whether a patch that begins so (16 bytes) is of this format. */
   detect(head: Uint8Array): boolean;
   make(engine: DeltaEngine, old: RandomReader, fresh: RandomReader, settings: DiffSettings): Promise<MadePatch>;
-  /** New, checked while it is made: the caller keeps it beside its place until the end. Chunks are valid until the next. */
+  /** New. Chunks are valid until the next. Default of `check`: `along`. */
   apply(old: RandomReader, patch: RandomReader, settings: PatchSettings): ByteStream;
 }
 
@@ -50,6 +52,11 @@ async function patchCore() {
   return createAnyCore(PATCH_MEMORY_SIZE);
 }
 
+/** The format of a patch that begins with these bytes (16 of them are enough). */
+export function formatOf(head: Uint8Array): DeltaFormat | undefined {
+  return DELTA_FORMATS.find((format) => format.detect(head));
+}
+
 export const DELTA_FORMATS: readonly DeltaFormat[] = [
   {
     name: "bsdiff40",
@@ -57,20 +64,20 @@ export const DELTA_FORMATS: readonly DeltaFormat[] = [
     make: async (engine, old, fresh, { effort, signal, progress }) => ({
       parts: [await engine.bsdiff40(old, fresh, { effort, signal, progress })],
     }),
-    async *apply(old, patch, { signal, progress }) {
+    async *apply(old, patch, { signal, progress, check = "along" }) {
       const { applyBsdiff40 } = await import("../delta/bsdiff40/apply.ts");
       const core = await patchCore();
-      yield* applyBsdiff40(old, patch, { check: "along", borrow: true, core, signal, progress });
+      yield* applyBsdiff40(old, patch, { check, borrow: true, core, signal, progress });
     },
   },
   {
     name: "imgdiff2",
     detect: startsWith("IMGDIFF2"),
     make: async (engine, old, fresh, settings) => ({ parts: [await engine.imgdiff2(old, fresh, settings)] }),
-    async *apply(old, patch, { signal, bonus }) {
+    async *apply(old, patch, { signal, progress, bonus }) {
       const { applyImgdiff2 } = await import("../delta/imgdiff/apply.ts");
       const core = await patchCore();
-      yield* applyImgdiff2(old, patch, { core, signal, ...(bonus === undefined ? {} : { bonus }) });
+      yield* applyImgdiff2(old, patch, { core, signal, progress, ...(bonus === undefined ? {} : { bonus }) });
     },
   },
   {
@@ -91,12 +98,12 @@ export const DELTA_FORMATS: readonly DeltaFormat[] = [
       const { parts, opened, blocks, memoryBytes } = delta;
       return { parts, details: { repackers: repackerNames(delta.needs), opened, blocks, memoryBytes } };
     },
-    async *apply(old, patch, { signal, progress, repack }) {
+    async *apply(old, patch, { signal, progress, repack, check = "along" }) {
       const { applyForge } = await import("../delta/forge/apply.ts");
       const { allRepackers, repackersNamed } = await import("../delta/repackers.node.ts");
       const { nodeDigests } = await import("../device/digests.ts");
       const repackers = repack === undefined ? allRepackers() : repackersNamed(repack).repackers;
-      yield* applyForge(old, patch, { digests: nodeDigests, check: "along", repackers, signal, progress });
+      yield* applyForge(old, patch, { digests: nodeDigests, check, repackers, signal, progress });
     },
   },
 ];

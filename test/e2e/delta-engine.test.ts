@@ -1,0 +1,98 @@
+/** The built engine: threads, the WebAssembly core and the library entry, against the plain TypeScript core as the oracle. */
+import fc from "fast-check";
+import { afterAll, describe, expect, it } from "vitest";
+import { memoryReader } from "../../src/core/streams.ts";
+import { makeBsdiff40 } from "../../src/delta/index.ts";
+import type * as library from "../../src/library/delta.ts";
+import { DAMAGES, hostilePairs, programLike } from "../support/delta-inputs.ts";
+
+const built = (await import(new URL("../../dist/library/delta.js", import.meta.url).href)) as typeof library;
+const { createDeltaEngine, diff, patch } = built;
+
+const engines = [1, 2, 4].map((jobs) => createDeltaEngine({ jobs }));
+afterAll(async () => {
+  for (const engine of engines) await engine.close();
+});
+
+const sameBytes = (a: Uint8Array, b: Uint8Array) => Buffer.compare(a, b) === 0;
+
+/** The patch of every engine, which is one and the same, and gives new back. */
+async function onePatch(old: Uint8Array, fresh: Uint8Array, effort: "fast" | "default" | "max"): Promise<Uint8Array> {
+  const [first, ...others] = await Promise.all(
+    engines.map((engine) => engine.bsdiff40(memoryReader(old), memoryReader(fresh), { effort })),
+  );
+  for (const other of others) expect(sameBytes(first as Uint8Array, other)).toBe(true);
+  expect(sameBytes(await patch(old, first as Uint8Array), fresh)).toBe(true);
+  return first as Uint8Array;
+}
+
+describe("the engine", () => {
+  it("runs on threads over the compiled core", () => {
+    expect(engines.map((engine) => [engine.core, engine.threads])).toEqual([
+      ["wasm", 1],
+      ["wasm", 2],
+      ["wasm", 4],
+    ]);
+  });
+
+  for (const effort of ["fast", "default", "max"] as const) {
+    it(`makes the oracle's bytes with 1, 2 and 4 workers, over several ranges, ${effort}`, async () => {
+      const [old, fresh] = programLike(1_300_000, 7);
+      const made = await onePatch(old, fresh, effort);
+      expect(sameBytes(made, makeBsdiff40(old, fresh, { effort }))).toBe(true);
+    });
+  }
+
+  it("makes the oracle's bytes for any pair", async () => {
+    const bytes = fc.uint8Array({ maxLength: 3000 });
+    await fc.assert(
+      fc.asyncProperty(bytes, bytes, fc.constantFrom(...DAMAGES), async (old, other, damage) => {
+        const fresh = damage(old, other);
+        expect(sameBytes(await onePatch(old, fresh, "default"), makeBsdiff40(old, fresh))).toBe(true);
+      }),
+      { numRuns: 40 },
+    );
+  });
+
+  for (const [name, old, fresh] of hostilePairs(300_000)) {
+    it(`takes ${name}`, async () => {
+      const made = await onePatch(old, fresh, "default");
+      expect(made.length).toBeLessThan(fresh.length + 20_000);
+    });
+  }
+});
+
+describe("otaforge/delta", () => {
+  it("makes and applies every format", async () => {
+    const [old, fresh] = programLike(60_000, 3);
+    for (const format of ["bsdiff40", "imgdiff2", "otaforge"] as const) {
+      const made = await diff(old, fresh, { format, effort: "fast", jobs: 1 });
+      expect(made.length).toBeLessThan(fresh.length / 2);
+      expect(sameBytes(await patch(old, made), fresh)).toBe(true);
+    }
+  });
+
+  it("stops when its AbortSignal is aborted, at once and under way", async () => {
+    const [old, fresh] = programLike(400_000, 5);
+    await expect(diff(old, fresh, { signal: AbortSignal.abort() })).rejects.toMatchObject({ code: "CANCELLED" });
+    const controller = new AbortController();
+    const seen: string[] = [];
+    const onProgress = ({ phase }: { phase: string }) => {
+      seen.push(phase);
+      controller.abort();
+    };
+    await expect(diff(old, fresh, { signal: controller.signal, onProgress })).rejects.toMatchObject({
+      code: "CANCELLED",
+    });
+    expect(seen.length).toBeGreaterThan(0);
+    const made = await diff(old, fresh);
+    await expect(patch(old, made, { signal: AbortSignal.abort() })).rejects.toMatchObject({ code: "CANCELLED" });
+  });
+
+  it("says what is wrong with its inputs", async () => {
+    const bytes = new Uint8Array(10);
+    await expect(diff("/no/such/file", bytes)).rejects.toMatchObject({ code: "DEVICE_NOT_FOUND" });
+    await expect(patch(bytes, bytes)).rejects.toMatchObject({ code: "PACKAGE_UNKNOWN" });
+    await expect(diff(bytes, bytes, { format: "vcdiff" as "bsdiff40" })).rejects.toMatchObject({ code: "USAGE" });
+  });
+});
