@@ -6,7 +6,7 @@ import { formatBytes } from "../core/progress.ts";
 import { nodeDigests } from "../device/digests.ts";
 import { openFileReader } from "../device/file-reader.ts";
 import { makeDeltaImage, type DeltaPartReport } from "../k230/index.ts";
-import { repackNames } from "./delta-formats.ts";
+import { repackNames } from "../library/delta-formats.ts";
 import type { Io } from "./io.ts";
 import { commonOptions, printReport, wholeNumber, type SharedValues } from "./options.ts";
 import { writeBeside } from "./write-beside.ts";
