@@ -1,7 +1,7 @@
 // Writing a K230 image to a card image against `dd` of the same bytes with the same chunk and a flush, plus `sha256sum`.
 // Both are measured in one run, turn by turn, so that a busy machine slows both. Also the peak memory of a large install.
 // Usage: npm run bench:k230 [-- MiB [rounds [MiB for the memory run]]]; target: at most 1.3 times, less than 96 MiB.
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import {
   closeSync,
   ftruncateSync,
@@ -14,12 +14,15 @@ import {
 } from "node:fs";
 import { cpus, tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { encodeToc } from "../dist/k230/index.js";
 
 const [mib = 256, rounds = 5, memoryMib = 1024] = process.argv.slice(2).map(Number);
 const CHUNK = 1048576;
 const MIB = 1048576;
+/** Where the image is served for the measurement of an HTTP body. */
+const PORT = 18230;
 const testOta = fileURLToPath(new URL("../bin/test_ota", import.meta.url));
 const kdimg = fileURLToPath(new URL("../bin/kdimg", import.meta.url));
 const folder = mkdtempSync(join(process.env.BENCH_DIR ?? tmpdir(), "bench-k230-"));
@@ -82,10 +85,12 @@ function prepare(name, size) {
 const median = (list) => [...list].sort((a, b) => a - b)[Math.floor(list.length / 2)];
 
 /** Peak resident memory of an install, MiB, by the kernel's own count. */
-function peakMemory(name, viaPipe) {
-  const script = viaPipe
-    ? 'cat "$2/$3.kdimg" | "$0" "$1" --progress none --disk "$2/$3.img" -'
-    : 'exec "$0" "$1" --progress none --disk "$2/$3.img" "$2/$3.kdimg"';
+function peakMemory(name, from) {
+  const script = {
+    file: 'exec "$0" "$1" --progress none --disk "$2/$3.img" "$2/$3.kdimg"',
+    pipe: 'cat "$2/$3.kdimg" | "$0" "$1" --progress none --disk "$2/$3.img" -',
+    http: `exec "$0" "$1" --progress none --disk "$2/$3.img" http://127.0.0.1:${PORT}/$3.kdimg`,
+  }[from];
   const measure = `import resource,subprocess,sys
 subprocess.run(sys.argv[1:],check=True,stdout=subprocess.DEVNULL)
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)`;
@@ -128,11 +133,18 @@ try {
   rmSync(card);
   rmSync(image);
   prepare("large", memoryMib);
-  const [file, pipe] = [peakMemory("large", false), peakMemory("large", true)];
-  console.log(
-    `peak memory of a ${memoryMib} MiB install: ${file.toFixed(0)} MiB from a file, ${pipe.toFixed(0)} MiB from a pipe`,
-  );
-  if (process.env.BENCH_CHECK !== undefined && (ratio > 1.3 || Math.max(file, pipe) >= 96)) process.exitCode = 1;
+  // A process of its own serves the image: this one waits for the programs it starts.
+  const server = spawn("python3", ["-m", "http.server", "--bind", "127.0.0.1", String(PORT)], {
+    cwd: folder,
+    stdio: "ignore",
+  });
+  await setTimeout(2000);
+  const peaks = ["file", "pipe", "http"].map((from) => [from, peakMemory("large", from)]);
+  server.kill();
+  const say = peaks.map(([from, peak]) => `${peak.toFixed(0)} MiB by ${from}`).join(", ");
+  console.log(`peak memory of a ${memoryMib} MiB install: ${say}`);
+  if (process.env.BENCH_CHECK !== undefined && (ratio > 1.3 || peaks.some(([, peak]) => peak >= 96)))
+    process.exitCode = 1;
   if (readFileSync("/proc/loadavg", "utf8") > "4") console.log("the machine was busy");
 } finally {
   rmSync(folder, { recursive: true, force: true });
