@@ -96,6 +96,11 @@ interface Range {
   readonly size: number;
 }
 
+const TABLES: readonly Range[] = [
+  { name: "the master boot record", offset: 0, size: SECTOR_SIZE },
+  { name: "the table of contents", offset: TOC_OFFSET, size: TOC_SIZE },
+];
+
 /** A partition an update writes. */
 export interface Target extends Range {
   readonly part: "rtt" | "rtapp";
@@ -152,13 +157,35 @@ function checkMetaGeometry(target: BlockTarget, toc: readonly TocEntry[]): Reado
   const span = at.b - at.a;
   const unit = target.erase === undefined ? SECTOR_SIZE : (target.eraseSize ?? SECTOR_SIZE);
   const fits = at.a % unit === 0 && span % unit === 0 && span >= unit && at.b + SECTOR_SIZE <= target.size;
-  if (fits) return at;
+  if (fits) {
+    checkMetaApart(toc, at, unit);
+    return at;
+  }
   throw new OtaError("K230_META_GEOMETRY", {
     what: "version blocks must lie apart, each at a sector (or erase block) of its own, inside the medium",
     where: `ota_meta at ${hexOffset(entry.offset)}`,
     expected: `offset and half of the size in multiples of ${unit}`,
     found: `blocks at ${hexOffset(at.a)} and ${hexOffset(at.b)}`,
   });
+}
+
+/** Writing a version block must change nothing else: no table, and no partition of either slot. */
+function checkMetaApart(toc: readonly TocEntry[], at: Readonly<Record<Slot, number>>, unit: number): void {
+  const others: Range[] = [...TABLES];
+  for (const name of ["rtt_a", "rtapp_a", "rtt_b", "rtapp_b"]) {
+    const entry = findEntry(toc, name);
+    if (entry !== undefined) others.push(entry);
+  }
+  for (const block of [at.a, at.b]) {
+    const other = others.find((o) => block < o.offset + o.size && o.offset < block + unit);
+    if (other === undefined) continue;
+    throw new OtaError("K230_META_GEOMETRY", {
+      what: `a version block of ota_meta overlaps ${printable(other.name)}`,
+      where: hexOffset(block),
+      expected: `${unit} bytes of its own`,
+      found: `${hexOffset(other.offset)} to ${hexOffset(other.offset + other.size)}`,
+    });
+  }
 }
 
 /** The partitions for `parts` in `slot`. @throws OtaError K230_TARGET_MISSING, K230_TARGET_UNFIT, K230_TARGET_TOO_SMALL */
@@ -176,7 +203,7 @@ export function findTargets(
         where: medium.path,
       });
     }
-    checkTarget(entry, medium);
+    checkTarget(entry, medium, result.size);
     if (result.size > entry.size) {
       throw new OtaError("K230_TARGET_TOO_SMALL", {
         what: `part ${name} is larger than its partition`,
@@ -195,11 +222,18 @@ function unfit(name: string, what: string, more: { expected?: string; found?: st
   return new OtaError("K230_TARGET_UNFIT", { what, where: name, ...more });
 }
 
-function checkTarget({ name, offset, size }: TocEntry, medium: BlockTarget): void {
+function checkTarget({ name, offset, size }: TocEntry, medium: BlockTarget, contentSize: number): void {
   if (size === 0) throw unfit(name, "partition has size 0 in the table of contents, so nothing bounds what is written");
   const unit = medium.erase === undefined ? SECTOR_SIZE : (medium.eraseSize ?? SECTOR_SIZE);
   if (offset % unit !== 0)
     throw unfit(name, "partition is unaligned", { expected: `a multiple of ${unit}`, found: hexOffset(offset) });
+  const erased = Math.ceil(contentSize / unit) * unit;
+  if (medium.erase !== undefined && contentSize <= size && erased > size) {
+    throw unfit(name, "the last erase block of the content reaches past the partition", {
+      expected: `at least ${erased} bytes`,
+      found: size,
+    });
+  }
   if (offset + size > medium.size) {
     throw unfit(name, "partition reaches past the end of the medium", {
       expected: `at most ${hexOffset(medium.size)}`,
@@ -210,11 +244,7 @@ function checkTarget({ name, offset, size }: TocEntry, medium: BlockTarget): voi
 
 /** Targets must not touch each other, the other slot, the table of contents, ota_meta or the partition table. */
 function checkApart({ toc, metaAt }: CardLayout, slot: Slot, targets: readonly Target[]): void {
-  const others: Range[] = [
-    { name: "the master boot record", offset: 0, size: SECTOR_SIZE },
-    { name: "the table of contents", offset: TOC_OFFSET, size: TOC_SIZE },
-    { name: "ota_meta", offset: metaAt.a, size: metaAt.b + SECTOR_SIZE - metaAt.a },
-  ];
+  const others: Range[] = [...TABLES, { name: "ota_meta", offset: metaAt.a, size: metaAt.b + SECTOR_SIZE - metaAt.a }];
   for (const name of ["rtt", "rtapp"]) {
     const entry = findEntry(toc, `${name}_${slot === "a" ? "b" : "a"}`);
     if (entry !== undefined) others.push(entry);

@@ -5,6 +5,7 @@
  * Not handled: the hardware unpacker's own limits; loaders before release v1.7 (they know type 0 only and no version floor).
  */
 import { hexOffset, readU32 } from "../core/bytes.ts";
+import { OtaError } from "../core/errors.ts";
 import type { RandomReader } from "../core/ports.ts";
 import { printable } from "../core/text.ts";
 import { loadFirmware } from "./load-firmware.ts";
@@ -72,7 +73,14 @@ export async function readMetaAsLoader(medium: RandomReader, toc: readonly TocEn
   if (offsets === undefined) return { a: NO_BLOCK, b: NO_BLOCK };
   const read = async (offset: number): Promise<Uint8Array> => {
     const at = Math.floor(offset / SECTOR_SIZE) * SECTOR_SIZE;
-    return at + SECTOR_SIZE <= medium.size ? medium.read(at, SECTOR_SIZE) : new Uint8Array(0);
+    if (at + SECTOR_SIZE > medium.size) return new Uint8Array(0);
+    try {
+      return await medium.read(at, SECTOR_SIZE);
+    } catch (e) {
+      // A page that a power cut tore does not fit its ECC: no valid block, and no reason to refuse the next update.
+      if (e instanceof OtaError && e.code === "DEVICE_IO") return new Uint8Array(0);
+      throw e;
+    }
   };
   return decodeMetaPair(await read(offsets.a), await read(offsets.b));
 }

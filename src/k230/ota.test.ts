@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { writeU32 } from "../core/bytes.ts";
 import { isOtaError, OtaError } from "../core/errors.ts";
 import { memoryReader } from "../core/streams.ts";
 import { createSimulatedDevice, nodeDigests } from "../device/index.ts";
@@ -231,6 +232,22 @@ describe("the safe profile", () => {
     expect(report).toMatchObject({ outcome: "installed", resumed: true, slot: "a", version: 3 });
     expect(card.writes.slice(before).map(([offset]) => offset)).not.toContain(0x100000);
     expect(sha256Hex(card.bytes)).toBe(vectorJson<Expected>(name, "expected.json").vendor.diskAfter.sha256);
+  });
+
+  it.each([
+    ["the table of contents", 0xe0000, 0x800],
+    ["the running slot", 0x10_0000 - 0x200, 0x400],
+  ])("refuses version blocks that overlap %s", async (_what, offset, size) => {
+    const { card, k230 } = openCard();
+    const { bytes } = card;
+    // The first entry of the table is ota_meta.
+    expect(new TextDecoder().decode(bytes.subarray(0xe0000, 0xe0008))).toBe("ota_meta");
+    writeU32(bytes, 0xe0000 + 32, offset);
+    writeU32(bytes, 0xe0000 + 40, size);
+    await expect((await createOta(k230)).writeFile(memoryReader(image()))).rejects.toSatisfy((e) =>
+      isOtaError(e, "K230_META_GEOMETRY"),
+    );
+    expect(card.writes).toEqual([]);
   });
 
   it("refuses flash unless the description declares a loader that reads ota_meta there", async () => {
