@@ -1,6 +1,7 @@
 /** SPI NAND with a loader that is declared to read ota_meta there: erase blocks, bad blocks, power cuts. */
 import { describe, expect, it } from "vitest";
 import { isOtaError } from "../core/errors.ts";
+import type { ErrorCode } from "../core/errors.ts";
 import { memoryReader } from "../core/streams.ts";
 import { createSimulatedDevice } from "../device/index.ts";
 import type { SimulatedDevice } from "../device/index.ts";
@@ -15,9 +16,13 @@ import { encodeToc } from "./toc.ts";
 const ERASE = 0x20000;
 const AT = { meta: 0x100000, rtt_a: 0x140000, rtapp_a: 0x160000, rtt_b: 0x180000, rtapp_b: 0x1a0000 };
 
-function nand(
-  { badBlocks = [], rttSize = ERASE, metaSize = 2 * ERASE } = {},
-): SimulatedDevice {
+interface NandSpec {
+  readonly badBlocks?: number[];
+  readonly rttSize?: number;
+  readonly metaSize?: number;
+}
+
+function nand({ badBlocks = [], rttSize = ERASE, metaSize = 2 * ERASE }: NandSpec = {}): SimulatedDevice {
   const content = new Uint8Array(0x1c0000).fill(0xff);
   const slot = (name: "rtt_a" | "rtapp_a" | "rtt_b" | "rtapp_b") => ({
     name,
@@ -67,12 +72,12 @@ describe("SPI NAND", () => {
     expect(await holds(device, "a", NEW)).toBe(true);
   });
 
-  it.each([
+  it.each<[string, NandSpec, ErrorCode]>([
     ["a bad block in the target", { badBlocks: [AT.rtapp_b / ERASE] }, "DEVICE_BAD_BLOCK"],
     ["version blocks that share an erase block", { metaSize: 0x800 }, "K230_META_GEOMETRY"],
     ["a partition that ends inside the content's last erase block", { rttSize: 0x18000 }, "K230_TARGET_UNFIT"],
-  ] as const)("refuses %s before the first write", async (_what, spec, code) => {
-    const device = nand({ ...spec, badBlocks: "badBlocks" in spec ? [...spec.badBlocks] : [] });
+  ])("refuses %s before the first write", async (_what, spec, code) => {
+    const device = nand(spec);
     await expect(install(device)).rejects.toSatisfy((e) => isOtaError(e, code));
     expect(device.writes).toBe(0);
     expect(await holds(device, "a", OLD)).toBe(true);
