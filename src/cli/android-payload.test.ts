@@ -11,6 +11,7 @@ import type { Subcommand } from "./command.ts";
 import { compareCommand } from "./commands/compare.ts";
 import { extractCommand } from "./commands/extract.ts";
 import { inspectCommand } from "./commands/inspect.ts";
+import { verifyCommand } from "./commands/verify.ts";
 import { captureIo } from "./io.ts";
 import { runGuarded } from "./run.ts";
 
@@ -93,6 +94,26 @@ describe("payload.bin at the front door", () => {
     const extracted = await run(extractCommand, [changed, "-C", join(scratch, "puff"), "--base", ROOT, "system"]);
     expect(extracted.err).toContain("PUFFDIFF cannot be applied");
     expect(extracted.code).toBe(2);
+  });
+
+  it("is verified by its own signatures: 0 good, 3 damaged, 4 of another key or none", async () => {
+    const key = join(ROOT, "key.pub.pem");
+    const other = join(ROOT, "../../signing/generated/k4_f4_sha256.x509.pem");
+    for (const [name, keys, code] of [
+      ["full-signed", [key], 0],
+      ["delta-signed", [key], 0],
+      ["delta-signed", [], 0],
+      ["full-unsigned", [key], 4],
+      ["full-signed", [other], 4],
+      ["neg-flip-blob-byte", [key], 3],
+      ["neg-truncated-blob", [], 3],
+      ["neg-flip-metadata-signature", [key], 4],
+      ["neg-flip-payload-signature", [key], 4],
+      ["neg-version-3", [], 3],
+    ] as const) {
+      const { code: found, out, err } = await run(verifyCommand, [file(name), ...keys.flatMap((k) => ["--key", k])]);
+      expect(found, `${name}: ${out}${err}`).toBe(code);
+    }
   });
 
   it("is reported as whole, and as untrusted only when a key was given", async () => {

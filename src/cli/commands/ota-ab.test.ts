@@ -207,6 +207,20 @@ describe("A/B packages", () => {
       expect(signed.get(entry.name)).toMatchObject({ dataOffset: entry.dataOffset, size: entry.size });
   });
 
+  it("is verified by the front door with both signatures", async () => {
+    const { file } = await run(["new6.zip"]);
+    const { verifyCommand } = await import("./verify.ts");
+    const verify = async (key: string): Promise<number> => {
+      let exit = 70;
+      const io = captureIo({ cwd: scratch });
+      const command = await verifyCommand.build(io, (c) => (exit = c));
+      await command.parseAsync([file, "--key", join(KEYS, `${key}.x509.pem`)], { from: "user" });
+      return exit;
+    };
+    expect(await verify("k4_f4_sha256")).toBe(0);
+    expect(await verify("k3_e3_sha256")).toBe(4);
+  });
+
   it("gives the same bytes with one job and with many", async () => {
     const [a, b] = [
       await run(["-t", "1", "-i", "old6.zip", "new6.zip"]),
