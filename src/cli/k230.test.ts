@@ -114,6 +114,34 @@ describe("kdimg", () => {
   });
 });
 
+describe("kdimg firmware", () => {
+  it("checks encrypted firmware as far as keys are given, and makes plain one", async () => {
+    const at = folder();
+    const name = "fw-aes-rsa-e3";
+    const known = vectorJson<Record<string, string>>(name, "expected.json");
+    cpSync(vectorPath(name, "firmware.bin"), join(at, "f.bin"));
+    writeFileSync(join(at, "aes.hex"), `${known["aesKeyHex"] ?? ""}\n`);
+    const keys = ["--aes-key", "aes.hex", "--rsa-key-hash", known["publicKeyHash"] ?? ""];
+    const whole = await run(kdimgMain, at, ["firmware", "show", "f.bin", "--first-stage", "--json", ...keys]);
+    expect(whole.code).toBe(0);
+    expect(whole.json()).toMatchObject({ cryptoType: 2, ok: true, complete: true, version: 0 });
+    const partly = await run(kdimgMain, at, ["firmware", "show", "f.bin", "--first-stage", "--json"]);
+    expect(partly.json()).toMatchObject({ ok: true, complete: false });
+    const other = ["--rsa-key-hash", "00".repeat(32)];
+    expect((await run(kdimgMain, at, ["firmware", "show", "f.bin", "--first-stage", ...other])).code).toBe(4);
+    writeFileSync(join(at, "short"), "12");
+    expect((await run(kdimgMain, at, ["firmware", "show", "f.bin", "--aes-key", "short"])).code).toBe(2);
+
+    writeFileSync(join(at, "image"), "an image");
+    const made = ["firmware", "make", "image", "plain.bin", "--firmware-version", "7"];
+    expect((await run(kdimgMain, at, made)).code).toBe(0);
+    const plain = ["firmware", "show", "plain.bin", "--json", "--otp-version"];
+    expect((await run(kdimgMain, at, [...plain, "7"])).json()).toMatchObject({ ok: true, version: 7, imageSize: 8 });
+    expect((await run(kdimgMain, at, [...plain, "8"])).code).toBe(5);
+    expect((await run(kdimgMain, at, [...plain, "0", "--require-encryption"])).code).toBe(4);
+  });
+});
+
 describe("k230-boot", () => {
   it("prints what the loader would do", async () => {
     for (const name of ["boot-b-newer", "boot-core0-fallback-hang", "boot-toc-empty"]) {

@@ -6,11 +6,12 @@ import { explainBoot, type BootReport, type Medium } from "../../k230/index.ts";
 import { nodeFirmwareCrypto } from "../../k230/firmware.node.ts";
 import { newCommand } from "../command.ts";
 import type { Io } from "../io.ts";
+import { readTrust, withTrustOptions, type TrustValues } from "../k230-firmware.ts";
 import { MEDIA } from "../k230-card.ts";
 import { wholeNumber } from "../options.ts";
 import { PACKAGE_VERSION } from "../version.ts";
 
-interface Values {
+interface Values extends TrustValues {
   json?: boolean;
   medium: Medium;
   otpVersion: number;
@@ -33,7 +34,7 @@ function bootText({ status, steps, booted, finalSlot }: BootReport): string {
 
 export async function k230BootMain(argv: readonly string[], io: Io): Promise<number> {
   let exitCode = 0;
-  const program = newCommand("k230-boot", io)
+  const program = withTrustOptions(newCommand("k230-boot", io))
     .description("Says what the K230's loader would do with a card, eMMC or flash image, step by step.")
     .version(PACKAGE_VERSION, "-V, --version")
     .argument("<disk>", "image of the whole medium, or its node")
@@ -46,6 +47,7 @@ export async function k230BootMain(argv: readonly string[], io: Io): Promise<num
     .option("--reads-meta", "the loader reads ota_meta on this medium, whatever the stock one does")
     .option("--check", "exit 5 unless the medium boots")
     .action(async (disk: string, values: Values) => {
+      const trust = await readTrust(values, io);
       const reader = await openFileReader(resolve(io.cwd, disk));
       try {
         const report = await explainBoot(reader, {
@@ -54,7 +56,7 @@ export async function k230BootMain(argv: readonly string[], io: Io): Promise<num
           ...(values.readsMeta === true ? { readsMeta: true } : {}),
           dramBase: values.dramBase,
           dramSize: values.dramSize,
-          trust: { versionFloor: values.otpVersion, requireEncryption: values.requireEncryption === true },
+          trust: { ...trust, versionFloor: values.otpVersion, requireEncryption: values.requireEncryption === true },
         });
         io.out(values.json === true ? `${JSON.stringify(report, null, 2)}\n` : `${bootText(report)}\n`);
         exitCode = values.check === true && report.status !== "boots" ? 5 : 0;

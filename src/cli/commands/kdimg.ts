@@ -3,6 +3,7 @@ import { resolve } from "node:path";
 import { newCommand } from "../command.ts";
 import type { Io } from "../io.ts";
 import { buildK230Delta } from "../k230-delta.ts";
+import { buildFirmware } from "../k230-firmware.ts";
 import { buildK230Pack } from "../k230-pack.ts";
 import { k230PackageVerbs, scanInput } from "../k230-package.ts";
 import { problemsJson, scanJson, scanText } from "../k230-report.ts";
@@ -67,6 +68,7 @@ export async function kdimgMain(argv: readonly string[], io: Io): Promise<number
       ),
   );
   program.addCommand(buildK230Delta(newCommand("delta", io), io, done));
+  program.addCommand(buildFirmware(io, done));
   if (argv.length === 0) {
     program.outputHelp();
     return 2;
