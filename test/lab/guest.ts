@@ -53,6 +53,7 @@ export class Guest {
   readonly machine: Machine;
   readonly #firstId: number;
   #count = 0;
+  #answered = false;
 
   private constructor(machine: Machine, firstId: number) {
     this.machine = machine;
@@ -135,7 +136,16 @@ export class Guest {
 
   /** Starts a command and does not wait for its end: the power is going to be cut. */
   begin(name: string, args: readonly string[]): void {
-    void this.#ask({ name, args }).catch(() => undefined);
+    this.#answered = false;
+    void this.#ask({ name, args }).then(
+      () => void (this.#answered = true),
+      () => undefined,
+    );
+  }
+
+  /** Whether what {@link Guest.begin} started has ended. */
+  get answered(): boolean {
+    return this.#answered;
   }
 
   /** Loads commands, so that a cut falls into the update and not into the loading. */

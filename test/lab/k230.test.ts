@@ -134,7 +134,8 @@ describe("a K230's card", () => {
     const { writes, after, before } = recording;
     // What was recorded is what the card holds: nothing was written past the recording.
     expect(diskAfterCut(before, writes, { prefix: writes.length, seed: 0 }, recording.cache)).toEqual(after);
-    expect(writes.some((write) => write.flush)).toBe(medium === "virtio");
+    // The kernel sends the installer's barriers to a disk with a cache; without them nothing could be said of dropped sectors.
+    if (medium === "virtio") expect(writes.filter((write) => write.flush).length).toBeGreaterThan(2);
     const tally = await judge(recording, Math.ceil(COUNTS.replayPoints / cases.length), 25);
     report(
       `replay on ${medium}, slot ${running} running: ${writes.length} writes, ${tally.points} points, ` +

@@ -51,7 +51,7 @@ export interface MachineOptions {
 
 const KERNEL_WORDS =
   "console=ttyS0 quiet panic=-1 mitigations=off nokaslr lpj=4000000 tsc=reliable cryptomgr.notests=1 " +
-  "random.trust_cpu=1 pci=lastbus=0 nohpet 8250.nr_uarts=1";
+  "random.trust_cpu=1 pci=lastbus=0 nohpet no_timer_check 8250.nr_uarts=1";
 
 /** No test waits longer for a machine, whatever it does: a hang ends in a failure that shows the serial output. */
 const DEFAULT_LIMIT_SECONDS = Number(process.env["OTAFORGE_LAB_LIMIT"] ?? 420);

@@ -68,7 +68,7 @@ copy_program() { # program: with the libraries it loads
     cp -Lu "$library" "$root$library"
   done
 }
-for program in flash_erase nandwrite nanddump nandtest ubiformat ubiattach ubidetach ubimkvol ubirmvol ubiupdatevol ubirename ubinfo ubiblock flashcp mtdinfo setfattr mkfs.ext4; do
+for program in flash_erase nandwrite nanddump nandtest ubiformat ubiattach ubidetach ubimkvol ubirmvol ubiupdatevol ubirename ubinfo ubiblock flashcp mtdinfo setfattr getfattr mkfs.ext4; do
   # mtd-utils' own names replace busybox's applets of the same name, which know fewer options.
   rm -f "$root/bin/$program"
   copy_program "$program"

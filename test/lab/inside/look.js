@@ -1,5 +1,6 @@
 /** Runs inside the laboratory's machine: what nodes and folders hold, read by Node alone and not by the code under test. */
 import { Buffer } from "node:buffer";
+import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import {
   closeSync,
@@ -29,6 +30,24 @@ export function digests({ path, ranges }) {
   }
 }
 
+/** Labels and capabilities below a folder, by path. */
+function attributes(folder) {
+  const args = ["-R", "-P", "-h", "-d", "-e", "hex", "-m", "^security", "--absolute-names", folder];
+  const { status, stdout, stderr } = spawnSync("getfattr", args, { encoding: "latin1", maxBuffer: 1 << 24 });
+  if (status !== 0) throw new Error(`getfattr: ${stderr}`);
+  const found = {};
+  for (const part of stdout.split("\n\n")) {
+    const path = /^# file: (.*)$/m.exec(part)?.[1];
+    if (path === undefined || path === folder) continue;
+    const labels = {};
+    for (const [, name, hex] of part.matchAll(/^(security\.[a-z]+)=0x([0-9a-f]*)$/gm)) {
+      labels[name] = name === "security.selinux" ? Buffer.from(hex, "hex").toString("latin1").replace(/\0$/, "") : hex;
+    }
+    found[path.slice(folder.length)] = labels;
+  }
+  return found;
+}
+
 /** Every file, folder and link below a folder: mode, owner, SHA-1 and size, or the link's text. */
 export function tree({ folder }) {
   writeFileSync("/proc/sys/vm/drop_caches", "3");
@@ -55,5 +74,7 @@ export function tree({ folder }) {
     }
   };
   visit(folder, "");
+  for (const [path, labels] of Object.entries(attributes(folder)))
+    if (found[path] !== undefined) found[path].xattr = labels;
   return found;
 }

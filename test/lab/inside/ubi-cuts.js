@@ -42,23 +42,22 @@ function named(length) {
   return "no such volume";
 }
 
-/**
- * One cut. `operations`: header writes until it comes. Gives how the cut run ended, what was there after the restart, and how
- * the second run ended.
- */
+/** What is there: digests of the node and of the volume that carries the name, and which volumes there are. */
+export function look({ length }) {
+  return { node: digest("/dev/ubi0_0", length), named: named(length), volumes: volumes() };
+}
+
+/** One install cut after `operations` header writes, and the restart. Gives how it ended and what is there then. */
 export async function cut({ args, operations, length }) {
   writeFileSync(`${DEBUG}_min`, String(operations));
   writeFileSync(`${DEBUG}_max`, String(operations));
   writeFileSync(DEBUG, String(BOTH_HEADERS));
-  const first = await command("otaunpack", args);
+  const { code } = await command("otaunpack", args);
   const wasCut = sys("ubi0/ro_mode") === "1";
   writeFileSync(DEBUG, "0");
   tool("ubidetach", "-d", "0");
   tool("ubiattach", "-m", "1", "-d", "0");
-  const after = { node: digest("/dev/ubi0_0", length), named: named(length) };
-  const second = await command("otaunpack", args);
-  const end = { node: digest("/dev/ubi0_0", length), named: named(length), volumes: volumes() };
-  return { first: first.code, wasCut, after, second: second.code, said: second.err.slice(-500), end };
+  return { code, wasCut, ...look({ length }) };
 }
 
 function volumes() {
