@@ -54,7 +54,7 @@ const KERNEL_WORDS =
   "random.trust_cpu=1 pci=lastbus=0 nohpet no_timer_check 8250.nr_uarts=1";
 
 /** No test waits longer for a machine, whatever it does: a hang ends in a failure that shows the serial output. */
-const DEFAULT_LIMIT_SECONDS = Number(process.env["OTAFORGE_LAB_LIMIT"] ?? 420);
+const DEFAULT_LIMIT_SECONDS = Number(process.env["OTAFORGE_LAB_LIMIT"] ?? 900);
 
 /** The disk of a machine's scripts, for QEMU: a tar archive. */
 export function scriptsArchive(path: string, { script, files }: Pick<MachineOptions, "script" | "files">): void {
@@ -64,6 +64,11 @@ export function scriptsArchive(path: string, { script, files }: Pick<MachineOpti
   for (const [name, content] of Object.entries(files ?? {})) writeFileSync(join(scripts, name), content);
   execFileSync("tar", ["-C", scripts, "--numeric-owner", "-cf", path, "."]);
   rmSync(scripts, { recursive: true });
+}
+
+/** Starts QEMU so that it dies with this process, whatever ends it; the process id is QEMU's own. */
+export function spawnMachine(program: string, args: readonly string[]): ChildProcess {
+  return spawn("setpriv", ["--pdeathsig", "KILL", "--", program, ...args], { stdio: ["pipe", "pipe", "pipe"] });
 }
 
 /** A machine that was saved while it ran: the file of its state and the archive of scripts it has as a disk. */
@@ -104,7 +109,7 @@ export class Machine {
       ...(options.arguments ?? []),
       ...(saved === undefined ? [] : ["-incoming", `exec:cat '${saved.state}'`]),
     ];
-    this.#child = spawn("qemu-system-x86_64", args, { stdio: ["pipe", "pipe", "pipe"] });
+    this.#child = spawnMachine("qemu-system-x86_64", args);
     const take = (chunk: Buffer): void => {
       this.#output += chunk.toString("latin1");
       if (process.env["OTAFORGE_LAB_SHOW"] !== undefined) process.stderr.write(chunk);

@@ -2,13 +2,13 @@
  * A real boot loader (Debian's U-Boot for QEMU's arm64 board) that chooses a slot from version blocks as a K230's does, with a
  * trial counter on top: the blocks are ours, written by our code, and what the loader picks is what ours says it would pick.
  */
-import { execFileSync, spawn } from "node:child_process";
+import { execFileSync } from "node:child_process";
 import { closeSync, existsSync, openSync, readSync, rmSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { chooseSlot, decodeMetaPair, encodeMetaBlock } from "../../src/k230/index.ts";
 import { report } from "./counts.ts";
-import { emptyFile, workFolder } from "./machine.ts";
+import { emptyFile, spawnMachine, workFolder } from "./machine.ts";
 
 const U_BOOT = "/usr/lib/u-boot/qemu_arm64/u-boot.bin";
 const SECTOR = 512;
@@ -84,7 +84,7 @@ async function start(): Promise<string[]> {
     ...["-monitor", "none", "-nodefaults", "-no-reboot", "-bios", U_BOOT],
     ...["-drive", `if=none,id=d,file=${disk},format=raw`, "-device", "virtio-blk-device,drive=d"],
   ];
-  const child = spawn("qemu-system-aarch64", args, { stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawnMachine("qemu-system-aarch64", args);
   let output = "";
   const limit = setTimeout(() => child.kill("SIGKILL"), 300_000);
   const ended = new Promise<void>((resolve, reject) => {
@@ -96,8 +96,8 @@ async function start(): Promise<string[]> {
     // The board may have no way to switch itself off: the last line is the end.
     if (/^LAB: slot [ab]\r?$/m.test(output)) child.kill("SIGKILL");
   };
-  child.stdout.on("data", take);
-  child.stderr.on("data", take);
+  child.stdout?.on("data", take);
+  child.stderr?.on("data", take);
   await ended;
   clearTimeout(limit);
   const said = output.split(/\r?\n/).filter((line) => line.startsWith("LAB: "));

@@ -39,7 +39,7 @@ describe("a UBI volume under emulated power cuts", () => {
   /** Volumes that are there before an update and must be there after it. */
   let volumes = ["0 rootfs"];
   beforeAll(async () => {
-    guest = await Guest.boot({ files, before: flashScript("512KiB"), limitSeconds: 6 * 3600 });
+    guest = await Guest.boot({ files, before: flashScript("512KiB"), limitSeconds: 24 * 3600 });
   });
   afterAll(async () => guest?.kill());
 

@@ -2,6 +2,7 @@
  * What a device holds, as far as a rehearsal judges it: nodes, volumes, files; not the journals.
  * Taken once of the old and the new system and compared after every cut, so equal pages are recognised without reading them.
  */
+import { equalBytes } from "../../core/index.ts";
 import type { World } from "./machine.ts";
 import { BlockMedium } from "./block-medium.ts";
 import { FileSystemMedium } from "./file-system-medium.ts";
@@ -16,9 +17,33 @@ import type { UbiVolume } from "./ubi-medium.ts";
 /** Where content differs, for people. */
 export type Difference = string;
 
-function compareFlash(a: FlashMedium, b: FlashMedium): string | undefined {
+/** Numbers of the good erase blocks: content lies on them in this order. */
+function goodBlocks({ bad, content, geometry }: FlashMedium): number[] {
+  const count = Math.floor(content.size / geometry.eraseSize);
+  return Array.from({ length: count }, (_, n) => n).filter((n) => !bad.has(n));
+}
+
+/**
+ * A block that went bad moves everything behind it. What the update changed is compared block by block in the order in which a
+ * reader that skips bad blocks sees it; behind that nothing was written, and nothing is promised.
+ */
+function compareMoved(a: FlashMedium, b: FlashMedium, before: FlashMedium): string | undefined {
+  const { eraseSize } = a.geometry;
+  const [found, wanted] = [goodBlocks(a), goodBlocks(b)];
+  const changed = wanted.map((n) => !samePages(b.content, before.content, n * eraseSize, eraseSize)).lastIndexOf(true);
+  for (let i = 0; i <= changed; i++) {
+    const [from, to] = [found[i], wanted[i]];
+    if (from === undefined || to === undefined) return "has too many bad blocks";
+    const bytes = b.content.read(to * eraseSize, eraseSize);
+    if (!equalBytes(a.content.read(from * eraseSize, eraseSize), bytes)) return "differs";
+  }
+  return undefined;
+}
+
+function compareFlash(a: FlashMedium, b: FlashMedium, before: Medium | undefined): string | undefined {
   if (a.unreadable.size > 0) return "has pages that cannot be read";
-  // Bad blocks move content; blocks that became bad on one side only are compared as far as they are good on both.
+  const sameBad = a.bad.size === b.bad.size && [...a.bad].every((block) => b.bad.has(block));
+  if (!sameBad && before instanceof FlashMedium) return compareMoved(a, b, before);
   const { eraseSize } = a.geometry;
   for (let at = 0; at < a.content.size; at += eraseSize) {
     const block = at / eraseSize;
@@ -82,6 +107,7 @@ function lookUp(fs: FileSystemMedium, path: string): Inode | undefined {
 /** What a device should hold. */
 export class ExpectedContent {
   readonly #media: readonly Medium[];
+  readonly #others: readonly Medium[];
   readonly #names: readonly (string | undefined)[];
   readonly #listings: readonly (Listing | undefined)[];
   readonly #absent: readonly (readonly string[])[];
@@ -93,6 +119,7 @@ export class ExpectedContent {
    */
   constructor(world: World, names: readonly (string | undefined)[], other: World) {
     this.#media = world.fork().media;
+    this.#others = other.fork().media;
     this.#names = names;
     this.#listings = this.#media.map((medium) => (medium instanceof FileSystemMedium ? listing(medium) : undefined));
     this.#absent = other.media.map((medium, i) => {
@@ -115,7 +142,7 @@ export class ExpectedContent {
 
   #compare(index: number, a: Medium, b: Medium): string | undefined {
     if (a instanceof BlockMedium && b instanceof BlockMedium) return same(a.content, b.content) ? undefined : "differs";
-    if (a instanceof FlashMedium && b instanceof FlashMedium) return compareFlash(a, b);
+    if (a instanceof FlashMedium && b instanceof FlashMedium) return compareFlash(a, b, this.#others[index]);
     if (a instanceof UbiMedium && b instanceof UbiMedium) return compareUbi(a, b);
     if (!(a instanceof FileSystemMedium) || !(b instanceof FileSystemMedium)) return "is of another kind";
     for (const [path, ino] of this.#listings[index]?.paths ?? []) {
