@@ -204,7 +204,7 @@ function streamFinder(
     async *find(source, at): AsyncIterable<PackedPart> {
       const size = await sizeOf(source, at);
       if (size === undefined) return;
-      const content = await packing.unpack(await source.bytes(at, size), source.limit);
+      const content = await packing.unpack(await source.bytes(at, size), source.limit(at));
       if (content === undefined) source.failed(size);
       else if (content.length > 0) yield { at, size, repackers: [packing.id], content };
     },
@@ -218,7 +218,7 @@ const LZ4_LEGACY_FINDER: PartFinder = {
   async *find(source, at): AsyncIterable<PackedPart> {
     const reach = await lz4LegacyReach(source, at);
     if (reach === 0) return;
-    const found = lz4LegacyAt(await source.bytes(at, reach), 0, source.limit);
+    const found = lz4LegacyAt(await source.bytes(at, reach), 0, source.limit(at));
     if (found === undefined) source.failed(reach);
     else yield { at, repackers: [LZ4], ...found };
   },

@@ -10,7 +10,6 @@ import { checkCancel } from "../../core/streams.ts";
 import { inflateRawFrom } from "../deflate/inflate.ts";
 import { DEFLATE, GNU_GZIP, GZIP, ZLIB } from "./packed-with.ts";
 import { adler32 } from "./repack.ts";
-import { MAX_SEGMENT } from "./segments.ts";
 
 /** A packed part and its content. */
 export interface PackedPart {
@@ -40,6 +39,12 @@ const STEP = 1024 * 1024;
 const LOOK = 64;
 const BUFFER = 4 * 1024 * 1024;
 
+/** Content that is opened however small its packed bytes are, and how many bytes of content a packed byte may give beyond it. */
+const SURE_CONTENT = 32 * 1024 * 1024;
+const LIKELY_RATIO = 40;
+/** Larger contents stay packed: a device would hold them whole. */
+const LARGEST_CONTENT = 256 * 1024 * 1024;
+
 /** A file as finders read it. */
 export class ScanSource {
   readonly #reader: RandomReader;
@@ -50,7 +55,7 @@ export class ScanSource {
 
   constructor(reader: RandomReader) {
     this.#reader = reader;
-    this.#patience = 64 * 1024 * 1024 + 4 * reader.size;
+    this.#patience = 8 * SURE_CONTENT + 4 * reader.size;
   }
 
   get size(): number {
@@ -59,7 +64,9 @@ export class ScanSource {
 
   /** Up to `length` bytes at `at`; fewer only where the file ends. Valid until the caller lets go of it. */
   async bytes(at: number, length: number): Promise<Uint8Array> {
-    const n = Math.max(0, Math.min(length, this.size - at));
+    const n = Math.min(length, this.size - at);
+    // Headers may point behind the end of the file.
+    if (n <= 0) return new Uint8Array(0);
     const inside = at - this.#start;
     if (inside >= 0 && inside + n <= this.#buffer.length) return this.#buffer.subarray(inside, inside + n);
     if (n > BUFFER) return this.#reader.read(at, n);
@@ -68,9 +75,10 @@ export class ScanSource {
     return this.#buffer.subarray(0, n);
   }
 
-  /** Bytes a part may unpack to. */
-  get limit(): number {
-    return Math.max(0, Math.min(MAX_SEGMENT, this.#patience));
+  /** Bytes a part at `at` may unpack to: no more than a likely part of what is left of the file, so that bombs stay small. */
+  limit(at: number): number {
+    const likely = SURE_CONTENT + LIKELY_RATIO * (this.size - at);
+    return Math.max(0, Math.min(LARGEST_CONTENT, likely, this.#patience));
   }
 
   /** Notes an attempt that came to nothing after `bytes` of content. */
@@ -83,7 +91,7 @@ export class ScanSource {
     const found = await inflateRawFrom((done) => {
       // Most false beginnings fail within a few bytes.
       return this.bytes(at + done, done === 0 ? 1024 : done < 65536 ? 32768 : 262144);
-    }, this.limit);
+    }, this.limit(at));
     if (found.data === undefined) {
       this.failed(found.size);
       return undefined;
@@ -199,7 +207,7 @@ export async function* scanPacked(reader: RandomReader, options: ScanOptions): A
   for (const first of byFirst.keys()) wanted[first] = 1;
   const source = new ScanSource(reader);
   const size = byFirst.size === 0 ? 0 : reader.size;
-  for (let at = 0; at < size && source.limit > 0;) {
+  for (let at = 0; at < size && source.limit(at) > 0;) {
     checkCancel(signal);
     progress?.({ phase: "look for containers", doneBytes: at, totalBytes: size });
     const bytes = await source.bytes(at, STEP + LOOK);

@@ -49,9 +49,11 @@ class SquashfsReader {
   readonly #source: ScanSource;
   readonly #imageAt: number;
   readonly #sb: Superblock;
-  readonly extents: Extent[] = [];
+  /** Where what is found goes. */
+  readonly extents: Extent[];
 
-  constructor(source: ScanSource, imageAt: number, sb: Superblock) {
+  constructor(source: ScanSource, imageAt: number, sb: Superblock, extents: Extent[]) {
+    this.extents = extents;
     this.#source = source;
     this.#imageAt = imageAt;
     this.#sb = sb;
@@ -170,9 +172,10 @@ class SquashfsReader {
   }
 }
 
-async function extentsOf(source: ScanSource, at: number): Promise<Extent[]> {
+/** The superblock at `at`, when it is one of an lz4 image whose numbers fit the file. */
+async function superblockAt(source: ScanSource, at: number): Promise<Superblock | undefined> {
   const bytes = await source.bytes(at, SUPERBLOCK.size);
-  if (bytes.length < SUPERBLOCK.size) return [];
+  if (bytes.length < SUPERBLOCK.size) return undefined;
   const sb = SUPERBLOCK.decode(bytes);
   const ok =
     sb.magic === MAGIC &&
@@ -183,15 +186,22 @@ async function extentsOf(source: ScanSource, at: number): Promise<Extent[]> {
     sb.inodeTable < sb.directoryTable &&
     sb.directoryTable <= sb.bytesUsed &&
     at + sb.bytesUsed <= source.size;
-  if (!ok) return [];
-  const reader = new SquashfsReader(source, at, sb);
+  return ok ? sb : undefined;
+}
+
+async function extentsOf(source: ScanSource, at: number): Promise<Extent[]> {
+  const extents: Extent[] = [];
+  let bytesUsed = 0;
   try {
-    await reader.read();
+    const sb = await superblockAt(source, at);
+    if (sb === undefined) return [];
+    bytesUsed = sb.bytesUsed;
+    await new SquashfsReader(source, at, sb, extents).read();
   } catch (e) {
-    // A damaged table: what was found until there is as good as any.
+    // A damaged table, or sizes beyond any file: what was found until there is as good as any.
     if (!(e instanceof OtaError)) throw e;
   }
-  const sorted = reader.extents.filter((x) => x.at >= SUPERBLOCK.size && x.at + x.size <= sb.bytesUsed);
+  const sorted = extents.filter((x) => x.at >= SUPERBLOCK.size && x.at + x.size <= bytesUsed);
   return sorted.sort((a, b) => a.at - b.at || a.size - b.size);
 }
 

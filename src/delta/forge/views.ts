@@ -66,6 +66,14 @@ interface Opening {
   readonly parameters: readonly number[];
 }
 
+/** A part of old, which any of its re-packers unpacks. */
+interface OldPart {
+  readonly at: number;
+  readonly size: number;
+  readonly viewSize: number;
+  readonly repackers: readonly number[];
+}
+
 function segmentsOf(fileSize: number, openings: readonly Opening[]): SegmentList {
   const list = new SegmentList();
   for (const { at, size, viewSize, repacker, parameters } of openings) {
@@ -134,19 +142,11 @@ export async function openPair(old: RandomReader, fresh: RandomReader, options: 
   };
   const oldContents = new Contents(KEPT_CONTENTS / 2);
   const newContents = new Contents(KEPT_CONTENTS / 2);
-  const inOld = new Map<string, Opening>();
-  const oldParts = new Map<string, Opening[]>();
+  const oldParts = new Map<string, OldPart[]>();
   for await (const part of scanPacked(old, scan)) {
     const key = keyOf(await packedOf(old, part));
-    const opening = {
-      at: part.at,
-      size: part.size,
-      viewSize: part.content.length,
-      repacker: part.repackers[0] as number,
-      parameters: [],
-    };
-    inOld.set(key, opening);
-    oldParts.set(key, [...(oldParts.get(key) ?? []), opening]);
+    const { at, size, repackers: able, content } = part;
+    oldParts.set(key, [...(oldParts.get(key) ?? []), { at, size, viewSize: content.length, repackers: able }]);
     oldContents.keep(part);
   }
   const prover = new Prover(repackers);
@@ -156,7 +156,7 @@ export async function openPair(old: RandomReader, fresh: RandomReader, options: 
     checkCancel(signal);
     const packed = await packedOf(fresh, part);
     const key = keyOf(packed);
-    if (inOld.has(key)) {
+    if (oldParts.has(key)) {
       copied.add(key);
       continue;
     }
@@ -166,7 +166,16 @@ export async function openPair(old: RandomReader, fresh: RandomReader, options: 
     newContents.keep(part);
   }
   if (opened.length === 0) return closedPair(old, fresh);
-  const fromOld = [...oldParts].filter(([key]) => !copied.has(key)).flatMap(([, parts]) => parts);
+  // Any re-packer that could have made a part unpacks it: one the device needs for new as well.
+  const used = new Set(opened.map((o) => o.repacker));
+  const fromOld = [...oldParts]
+    .filter(([key]) => !copied.has(key))
+    .flatMap(([, parts]) => parts)
+    .map(({ repackers: able, ...part }) => ({
+      ...part,
+      repacker: able.find((id) => used.has(id)) ?? (able[0] as number),
+      parameters: [],
+    }));
   const oldSegments = segmentsOf(
     old.size,
     fromOld.sort((a, b) => a.at - b.at),
