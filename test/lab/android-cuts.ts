@@ -6,16 +6,13 @@
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { afterAll, describe, expect, test } from "vitest";
+import { expect } from "vitest";
 import { Random } from "../../src/device/simulated/index.ts";
-import { blockCase, fileCase, type AndroidCase } from "./android-board.ts";
+import type { AndroidCase } from "./android-board.ts";
 import { expectNewSystem, startAgain } from "./android-judge.ts";
-import { COUNTS, report } from "./counts.ts";
+import { report } from "./counts.ts";
 import { Guest } from "./guest.ts";
 import { workFolder, type SavedMachine } from "./machine.ts";
-
-const folder = workFolder();
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 /** Runs an update to its end; gives the milliseconds it took. */
 async function update(it: AndroidCase, guest: Guest): Promise<number> {
@@ -37,8 +34,8 @@ async function cuts(it: AndroidCase, saved: SavedMachine, count: number, wholeMs
   const tally = { cuts: 0, late: 0, chains: 0 };
   for (; tally.cuts < count; tally.chains++) {
     it.reset();
-    // Two cuts a chain in the mean, so that interrupted installations are interrupted again.
-    for (let more = true; more && tally.cuts < count; more = random.below(2) === 0) {
+    // Four cuts a chain in the mean, so that interrupted installations are interrupted again.
+    for (let more = true; more && tally.cuts < count; more = random.below(4) > 0) {
       const guest = await Guest.restore(it.options, saved);
       await startAgain(guest);
       guest.begin("updater", it.args);
@@ -54,20 +51,24 @@ async function cuts(it: AndroidCase, saved: SavedMachine, count: number, wholeMs
   return `${tally.cuts} cuts (${tally.late} after the end) in ${tally.chains} chains, every one ended new`;
 }
 
-describe.each([
-  ["block package on a raw partition", blockCase],
-  ["file package on ext4", fileCase],
-])("an Android %s", (what, make) => {
-  test("installs, and after any number of cuts the same command finishes it", async () => {
+/** Installs, installs again where nothing is left to do, and cuts `count` installs at random moments. */
+export async function cutAndFinish(
+  make: (folder: string) => Promise<AndroidCase>,
+  what: string,
+  count: number,
+): Promise<void> {
+  const folder = workFolder();
+  try {
     const it = await make(folder);
     const saved = await Guest.save(it.options, join(folder, `${it.name}.state`), (guest) => guest.load("updater"));
     const first = await Guest.restore(it.options, saved);
     const wholeMs = await update(it, first);
     await first.kill();
-    // A second run on the new system has nothing to do and says so.
     const again = await Guest.restore(it.options, saved);
     await update(it, again);
     await again.kill();
-    report(`Android ${what}: ${await cuts(it, saved, Math.ceil(COUNTS.snapshotCuts / 2), wholeMs)}`);
-  });
-});
+    report(`Android ${what}: ${await cuts(it, saved, count, wholeMs)}`);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
