@@ -142,4 +142,27 @@ describe("packing like the vendor's packer", () => {
     for (const text of ["", "x", "-1", "1Q", "0x", "99999999T"])
       expect(() => parseSize(text, place)).toThrow(/not a size/);
   });
+
+  const small = (options: string, partitions: string): string =>
+    `image s.kdimg {\nkdimage {\nimage_info = "a"\nchip_info = "b"\nboard_info = "c"\n${options}\n}\n${partitions}}\n`;
+  const rtt = (offset: string): string => `partition rtt {\noffset = ${offset}\nsize = 64K\nimage = "r"\n}\n`;
+
+  it("refuses a partition over the table of contents, and takes one beside it", async () => {
+    const toc = "toc = true\ntoc-offset = 0xe0000";
+    const input = (offset: string) => ({ "genimage.cfg": small(toc, rtt(offset)), r: new Uint8Array(100) });
+    await expect(pack(input("0xd8000"))).rejects.toSatisfy((e) => isOtaError(e, "K230_PACK_OVERLAP"));
+    await expect(pack(input("0xe0000"))).rejects.toSatisfy((e) => isOtaError(e, "K230_PACK_OVERLAP"));
+    await pack(input("0xd0000"));
+    await pack(input("0xf0000"));
+  });
+
+  it("writes a kdimage of table type gpt without its GPT, and says so", async () => {
+    const { out, notes } = await pack({
+      "genimage.cfg": small('partition-table-type = "gpt"', rtt("1M")),
+      r: new Uint8Array(100),
+    });
+    const { parts } = await readKdimg(memoryReader(readFileSync(join(out, "s.kdimg"))));
+    expect(parts.map((p) => p.name)).toEqual(["rtt"]);
+    expect(notes.join()).toContain("no GPT");
+  });
 });

@@ -8,7 +8,7 @@ import type { KdimgPart } from "../kdimg.ts";
 import { KDIMG_CONTENT_START } from "../layouts.ts";
 import { MBR_TAIL_OFFSET } from "../mbr.ts";
 import type { CardImage } from "./model.ts";
-import { buildMbrTail, buildToc, layoutWarnings, placePartitions, roundUp } from "./plan.ts";
+import { buildMbrTail, buildToc, checkOverlaps, layoutWarnings, placePartitions, roundUp } from "./plan.ts";
 import type { InputFile, InputFiles, Placed } from "./plan.ts";
 import { configError, cutText } from "./values.ts";
 
@@ -37,10 +37,13 @@ interface Content {
 /** Packs `image` into `output`. @returns its size in bytes. @throws OtaError K230_CONFIG, K230_PACK_* */
 export async function packImage(image: CardImage, output: PackOutput, context: PackContext): Promise<number> {
   if (image.tableType === "gpt" || image.tableType === "hybrid") {
-    throw configError(image.place, `partition-table-type ${image.tableType} is not made`, {
-      expected: "none, mbr or dos",
-      hint: "The vendor's packer writes no GPT into a kdimg either.",
-    });
+    if (image.kind === "hdimage" || image.tableType === "hybrid") {
+      throw configError(image.place, `partition-table-type ${image.tableType} is not made`, {
+        expected: image.kind === "hdimage" ? "none, mbr or dos" : "none, mbr, dos or gpt",
+      });
+    }
+    const text = "no GPT is written into a kdimg, as the vendor's packer writes none";
+    context.progress.note("warning", `${printable(image.name)}: ${text}`);
   }
   for (const warning of layoutWarnings(image)) context.progress.note("warning", `${printable(image.name)}: ${warning}`);
   const placed = await placePartitions(image, context.inputs);
@@ -118,6 +121,10 @@ async function packKdimage(
   // Everything that can be refused is refused before the first byte of output.
   const mbr = image.tableType === "mbr" ? buildMbrTail(placed, 0) : undefined;
   const toc = image.toc ? buildToc(image) : undefined;
+  checkOverlaps(placed, [
+    { name: "[MBR]", offset: 0, size: mbr === undefined ? 0 : 512 },
+    { name: "[TOC]", offset: image.tocOffset, size: toc?.length ?? 0 },
+  ]);
   const writer = new KdimageWriter(output, digests, image.mediumType === "mmc" ? 0 : 0xff);
   const totalBytes = placed.reduce((sum, p) => sum + (p.input?.reader.size ?? 0), 0);
   let doneBytes = 0;
@@ -179,6 +186,10 @@ async function packHdimage(
       ? buildMbrTail(placed, image.diskSignature === "random" ? signature : image.diskSignature)
       : undefined;
   const toc = mbr !== undefined && image.toc ? buildToc(image) : undefined;
+  checkOverlaps(placed, [
+    { name: "[MBR]", offset: MBR_TAIL_OFFSET, size: mbr?.length ?? 0 },
+    { name: "[TOC]", offset: image.tocOffset, size: toc?.length ?? 0 },
+  ]);
   const end = placed.reduce((most, p) => Math.max(most, p.offset + p.size), 0);
   if (image.size !== undefined && end > image.size) {
     throw new OtaError("K230_PACK_TOO_LARGE", {

@@ -81,14 +81,22 @@ function checkFits({ name, flag }: Partition, size: number, input: InputFile | u
   });
 }
 
-function checkOverlaps(placed: readonly Placed[]): void {
-  const sorted = [...placed].filter((p) => p.size > 0).sort((a, b) => a.offset - b.offset);
+interface Extent {
+  readonly name: string;
+  readonly offset: number;
+  readonly size: number;
+}
+
+/** @throws OtaError K230_PACK_OVERLAP for partitions that share bytes with each other or with a table of the medium */
+export function checkOverlaps(placed: readonly Placed[], tables: readonly Extent[] = []): void {
+  const extents = placed.map(({ partition, offset, size }) => ({ name: partition.name, offset, size }));
+  const sorted = [...extents, ...tables].filter((p) => p.size > 0).sort((a, b) => a.offset - b.offset);
   sorted.forEach((p, i) => {
     const before = sorted[i - 1];
     if (before === undefined || before.offset + before.size <= p.offset) return;
     throw new OtaError("K230_PACK_OVERLAP", {
-      what: `partition overlaps ${printable(before.partition.name)}`,
-      where: printable(p.partition.name),
+      what: `partition overlaps ${printable(before.name)}`,
+      where: printable(p.name),
       expected: `at or behind ${hexOffset(before.offset + before.size)}`,
       found: hexOffset(p.offset),
     });
