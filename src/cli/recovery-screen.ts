@@ -24,7 +24,10 @@ export function recoveryScreen(io: Io, screen: OpenScreen | undefined, animated:
   let phase: "verify" | "update" | "erase" = "update";
   let line = "";
   let timer: ReturnType<typeof setInterval> | undefined;
+  let failed = false;
   const paint = (): void => {
+    // An error stays on the screen until the restart.
+    if (failed) return;
     const whole = Math.min(1, base + share * within);
     screen?.progress({ phase, item: line, doneBytes: Math.round(within * PARTS), totalBytes: PARTS });
     screen?.progress({ phase: "all records", doneBytes: Math.round(whole * PARTS), totalBytes: PARTS });
@@ -39,6 +42,7 @@ export function recoveryScreen(io: Io, screen: OpenScreen | undefined, animated:
       if (picture === "installing") phase = "verify";
       if (picture === "error") {
         halt();
+        failed = true;
         void screen?.failed(line === "" ? "Error!" : line);
       }
     },
