@@ -89,12 +89,12 @@ export async function rehearseAndroid(input: PackageInput, options: RehearseOpti
     return rehearseAndroidPayload(await packageBytes(input), payload === "bare", options);
   }
   const { packageBytes, rehearseJob, simulatedCopyOf } = await import("./rehearsal.ts");
-  const { mounts } = await readDescription(options.deviceFile);
+  const cache = (await readDescription(options.deviceFile)).mounts?.["/cache"];
   const data: AndroidRehearsal = {
     spec: await simulatedCopyOf(options.deviceFile),
     package: await packageBytes(input),
     profile: options.profile,
-    cacheNode: mounts?.["/cache"]?.node ?? "/cache",
+    cacheNode: cache?.node,
   };
   const extension = import.meta.url.endsWith(".ts") ? "ts" : "js";
   return rehearseJob({ module: new URL(`./android-rehearsal.${extension}`, import.meta.url).href, data }, options);

@@ -9,7 +9,8 @@ export interface AndroidRehearsal {
   readonly spec: SimulatedSpec;
   readonly package: Uint8Array;
   readonly profile: "safe" | "vendor";
-  readonly cacheNode: string;
+  /** Node of /cache, where the description has one. */
+  readonly cacheNode: string | undefined;
 }
 
 /** The subject. A two-step package's restarts are part of one run: the cuts between its stages are cuts like any other. */

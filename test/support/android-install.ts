@@ -4,7 +4,7 @@ import { memoryReader } from "../../src/core/streams.ts";
 import { isFolder, openZip, unixMode } from "../../src/core/zip/index.ts";
 import type { RandomReader } from "../../src/core/ports.ts";
 import { createSimulatedDevice, nodeCodecs } from "../../src/device/index.ts";
-import type { SimulatedDevice, SimulatedFile } from "../../src/device/index.ts";
+import type { SimulatedDevice, SimulatedFile, SimulatedSpec } from "../../src/device/index.ts";
 
 export const ANDROID_VECTORS = new URL("../vectors/android/", import.meta.url);
 export const BY_NAME = "/dev/block/platform/tiny/by-name";
@@ -31,6 +31,11 @@ export async function entryOf(zip: RandomReader, name: string): Promise<Uint8Arr
 
 /** A device on which the old target files are installed. */
 export async function installedDevice(targetFiles: string, changes: DeviceChanges = {}): Promise<SimulatedDevice> {
+  return createSimulatedDevice(await installedSpec(targetFiles, changes));
+}
+
+/** {@link installedDevice} as plain data. */
+export async function installedSpec(targetFiles: string, changes: DeviceChanges = {}): Promise<SimulatedSpec> {
   const reader = vectorReader(targetFiles);
   const zip = await openZip(reader, { codecs: nodeCodecs });
   const files: Record<string, SimulatedFile> = {};
@@ -64,7 +69,7 @@ export async function installedDevice(targetFiles: string, changes: DeviceChange
       .flatMap((words) => (words.includes(mount) ? words.filter((w) => w.startsWith("/dev/")) : []))[0] ??
     `${BY_NAME}/${fallback}`;
   const capacity = { system: changes.systemCapacity ?? 16 * MIB, data: 8 * MIB, cache: 12 * MIB };
-  return createSimulatedDevice({
+  return {
     nodes: {
       [nodeOf("/boot", "boot")]: { kind: "block", size: 8 * MIB, content: changes.boot ?? (await image("boot.img")) },
       [nodeOf("/recovery", "recovery")]: { kind: "block", size: 8 * MIB, content: await image("recovery.img") },
@@ -80,7 +85,49 @@ export async function installedDevice(targetFiles: string, changes: DeviceChange
       "/cache": { node: nodeOf("/cache", "cache"), capacityBytes: capacity.cache },
     },
     properties: { ...properties, ...changes.properties },
-  });
+  };
+}
+
+const BLOCK = 4096;
+
+/** The raw form of a sparse image (formats/android.md section 3.2), by a reader that is not the one under test. */
+export function unsparse(b: Buffer): Buffer {
+  const out = Buffer.alloc(b.readUInt32LE(16) * BLOCK);
+  let at = b.readUInt16LE(8);
+  let block = 0;
+  for (let i = 0; i < b.readUInt32LE(20); i++) {
+    const [type, blocks, total] = [b.readUInt16LE(at), b.readUInt32LE(at + 4), b.readUInt32LE(at + 8)];
+    const data = b.subarray(at + 12, at + total);
+    if (type === 0xcac1) data.copy(out, block * BLOCK);
+    if (type === 0xcac2) out.fill(data, block * BLOCK, (block + blocks) * BLOCK);
+    block += blocks;
+    at += total;
+  }
+  return out;
+}
+
+/** The device of the recorded block-based packages of a list version: the old system image on its partition. */
+export async function blockSpec(version: string): Promise<SimulatedSpec> {
+  const old = vectorReader(`block71/${version}/old-target_files.zip`);
+  const properties: Record<string, string> = {};
+  for (const line of Buffer.from(await entryOf(old, "SYSTEM/build.prop"))
+    .toString()
+    .split("\n")) {
+    const equal = line.indexOf("=");
+    if (equal > 0) properties[line.slice(0, equal)] = line.slice(equal + 1);
+  }
+  const boot = await entryOf(old, "IMAGES/boot.img").catch(() => entryOf(old, "BOOTABLE_IMAGES/boot.img"));
+  const raw = unsparse(Buffer.from(await entryOf(old, "IMAGES/system.img")));
+  return {
+    nodes: {
+      [`${BY_NAME}/system`]: { kind: "block", content: raw },
+      [`${BY_NAME}/boot`]: { kind: "block", size: 8 << 20, content: boot },
+      [`${BY_NAME}/recovery`]: { kind: "block", size: 8 << 20 },
+      [`${BY_NAME}/misc`]: { kind: "block", size: 1 << 20 },
+    },
+    files: { "/cache/recovery": { kind: "folder" }, "/file_contexts": "/x u:x\n" },
+    properties,
+  };
 }
 
 /** Node of a partition of such a device, whichever fstab it has. */

@@ -7,10 +7,8 @@ import { equalBytes, toHex } from "../../core/bytes.ts";
 import { OtaError } from "../../core/errors.ts";
 import type { BlockTarget, Cancel, Device, ProgressSink } from "../../core/ports.ts";
 import { checkCancel } from "../../core/streams.ts";
-import { PATCH_MEMORY_SIZE } from "../../delta/bsdiff40/streams.ts";
-import { createCore } from "../../delta/core.ts";
-import type { Core } from "../../delta/core.ts";
 import { openJournal } from "../../device/journal.ts";
+import { withScratchCore } from "../applypatch/scratch-core.ts";
 import { applyOperation, placeOutput } from "../payload/index.ts";
 import type { Payload } from "../payload/index.ts";
 import { hashNode, planPayload } from "./plan.ts";
@@ -61,7 +59,6 @@ class PayloadRun {
   readonly #journal;
   readonly #totalBytes: number;
   #doneBytes = 0;
-  #core: Core | undefined;
 
   constructor(device: Device, payload: Payload, options: PayloadInstallOptions, slot: Slot) {
     this.#device = device;
@@ -99,16 +96,18 @@ class PayloadRun {
         if (i >= first) {
           checkCancel(cancel);
           // What is behind the last whole block of an odd-sized image is padding that need not fit the partition.
-          const output = applyOperation(op, {
-            blockSize,
-            codecs,
-            digests,
-            where: `${planned.name} operation ${i}`,
-            core: (this.#core ??= createCore(PATCH_MEMORY_SIZE)),
-            ...(data === undefined ? {} : { data }),
-            ...(old === undefined ? {} : { source: old }),
-            ...(cancel === undefined ? {} : { cancel }),
-          });
+          const output = withScratchCore((core) =>
+            applyOperation(op, {
+              blockSize,
+              codecs,
+              digests,
+              core,
+              where: `${planned.name} operation ${i}`,
+              ...(data === undefined ? {} : { data }),
+              ...(old === undefined ? {} : { source: old }),
+              ...(cancel === undefined ? {} : { cancel }),
+            }),
+          );
           for await (const { offset, bytes } of placeOutput(output, op.dstExtents, blockSize)) {
             const room = Math.max(0, Math.min(bytes.length, target.size - offset));
             if (room > 0) await target.write(offset, bytes.subarray(0, room));

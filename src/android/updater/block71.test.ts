@@ -3,8 +3,8 @@ import { describe, expect, it } from "vitest";
 import { collectRun, sha1 } from "../../../test/support/android-device.ts";
 import {
   ANDROID_VECTORS,
+  blockSpec,
   BY_NAME,
-  entryOf,
   installedDevice,
   vectorReader,
 } from "../../../test/support/android-install.ts";
@@ -17,48 +17,9 @@ interface Run {
   readonly system_sha1: string;
   readonly command_pipe: string[];
 }
-const BLOCK = 4096;
-
-/** The raw form of a sparse image (formats/android.md section 3.2), by a reader that is not the one under test. */
-function unsparse(b: Buffer): Buffer {
-  const out = Buffer.alloc(b.readUInt32LE(16) * BLOCK);
-  let at = b.readUInt16LE(8);
-  let block = 0;
-  for (let i = 0; i < b.readUInt32LE(20); i++) {
-    const [type, blocks, total] = [b.readUInt16LE(at), b.readUInt32LE(at + 4), b.readUInt32LE(at + 8)];
-    const data = b.subarray(at + 12, at + total);
-    if (type === 0xcac1) data.copy(out, block * BLOCK);
-    if (type === 0xcac2) out.fill(data, block * BLOCK, (block + blocks) * BLOCK);
-    block += blocks;
-    at += total;
-  }
-  return out;
-}
-
 const NODE = `${BY_NAME}/system`;
 
-async function device(version: string): Promise<SimulatedDevice> {
-  const old = vectorReader(`block71/${version}/old-target_files.zip`);
-  const raw = unsparse(Buffer.from(await entryOf(old, "IMAGES/system.img")));
-  const properties: Record<string, string> = {};
-  for (const line of Buffer.from(await entryOf(old, "SYSTEM/build.prop"))
-    .toString()
-    .split("\n")) {
-    const equal = line.indexOf("=");
-    if (equal > 0) properties[line.slice(0, equal)] = line.slice(equal + 1);
-  }
-  const boot = await entryOf(old, "IMAGES/boot.img").catch(() => entryOf(old, "BOOTABLE_IMAGES/boot.img"));
-  return createSimulatedDevice({
-    nodes: {
-      [NODE]: { kind: "block", content: raw },
-      [`${BY_NAME}/boot`]: { kind: "block", size: 8 << 20, content: boot },
-      [`${BY_NAME}/recovery`]: { kind: "block", size: 8 << 20 },
-      [`${BY_NAME}/misc`]: { kind: "block", size: 1 << 20 },
-    },
-    files: { "/cache/recovery": { kind: "folder" }, "/file_contexts": "/x u:x\n" },
-    properties,
-  });
-}
+const device = async (version: string): Promise<SimulatedDevice> => createSimulatedDevice(await blockSpec(version));
 
 async function systemSha1(on: SimulatedDevice): Promise<string> {
   const node = await on.nodes.open(NODE, "read");

@@ -1,0 +1,81 @@
+import { readFileSync } from "node:fs";
+import { describe, expect, it } from "vitest";
+import { ANDROID_VECTORS, blockSpec, BY_NAME, installedSpec } from "../../test/support/android-install.ts";
+import type { Device } from "../core/ports.ts";
+import type { SimulatedSpec } from "../device/index.ts";
+import { rehearse } from "../rehearse/index.ts";
+import type { RehearsalSubject } from "../rehearse/index.ts";
+import { rehearsalSubject } from "./android-rehearsal.ts";
+import { rehearsalSubject as payloadSubject } from "./payload-rehearsal.ts";
+
+const CACHE = `${BY_NAME}/cache`;
+const bytes = (path: string): Uint8Array => new Uint8Array(readFileSync(new URL(path, ANDROID_VECTORS)));
+
+const subjectOf = (spec: SimulatedSpec, path: string): Promise<RehearsalSubject> =>
+  rehearsalSubject({
+    spec,
+    package: bytes(path),
+    profile: "safe",
+    cacheNode: spec.fileSystems === undefined ? undefined : CACHE,
+  });
+
+/** The same installer, whose folders never reach the medium. */
+function withoutFolderSync(subject: RehearsalSubject): RehearsalSubject {
+  const lazy = (device: Device): Device =>
+    new Proxy(device, {
+      get(target, name) {
+        const value = Reflect.get(target, name) as unknown;
+        if (name === "files") return { ...target.files, syncFolder: async () => undefined };
+        return typeof value === "function" ? (value as (...a: unknown[]) => unknown).bind(target) : value;
+      },
+    });
+  return { ...subject, install: (device) => subject.install(lazy(device)) };
+}
+
+describe("otaforge rehearse for Android packages", () => {
+  it.each([
+    ["a 4.4 incremental", "ota44/basic/incr/unsigned.zip", () => installedSpec("ota44/basic/old-target_files.zip")],
+    [
+      "a two-step one",
+      "ota44/basic/twostep-incr/unsigned.zip",
+      () => installedSpec("ota44/basic/old-target_files.zip"),
+    ],
+    ["a block incremental, version 4", "block71/v4/incr/unsigned.zip", () => blockSpec("v4")],
+    ["a block incremental, version 2", "block71/v2/incr/unsigned.zip", () => blockSpec("v2")],
+  ] as const)("%s: cuts end as the new system", async (_what, path, spec) => {
+    const report = await rehearse(await subjectOf(await spec(), path), { cuts: 6, seed: 1, faults: false });
+    expect(report.firstBroken).toBeUndefined();
+    expect(report.endedOld + report.endedNew + report.resumed).toBe(report.cuts);
+    expect(report.cuts).toBeGreaterThanOrEqual(6);
+  });
+
+  it("a payload: what the loader would start is complete after every cut", async () => {
+    const image = (name: string): Uint8Array => bytes(`payload/generated/${name}.img`);
+    const node = (name: string): string => `/dev/block/by-name/${name}`;
+    const nodes = {
+      [node("boot_a")]: { kind: "block" as const, content: image("boot-old") },
+      [node("system_a")]: { kind: "block" as const, content: image("system-old") },
+      [node("boot_b")]: { kind: "block" as const, size: image("boot-new").length },
+      [node("system_b")]: { kind: "block" as const, size: image("system-new").length },
+    };
+    const subject = await payloadSubject({
+      spec: { running: "a", nodes },
+      package: bytes("payload/generated/delta-signed/payload.bin"),
+      bare: true,
+      profile: "safe",
+      nodes: Object.keys(nodes),
+    });
+    const report = await rehearse(subject, { cuts: 40, seed: 1, faults: false });
+    expect(report.firstBroken).toBeUndefined();
+    expect(report.resumed + report.endedNew).toBe(report.cuts);
+  });
+
+  it("catches an installer that flushes too little", async () => {
+    const good = await subjectOf(
+      await installedSpec("ota44/basic/old-target_files.zip"),
+      "ota44/basic/full/unsigned.zip",
+    );
+    const report = await rehearse(withoutFolderSync(good), { cuts: 4, seed: 1, faults: false });
+    expect(report.broken).toBeGreaterThan(0);
+  });
+});
