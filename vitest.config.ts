@@ -3,7 +3,13 @@ import { defineConfig } from "vitest/config";
 export default defineConfig({
   test: {
     projects: [
-      { test: { name: "unit", include: ["src/**/*.test.ts", "test/e2e/**/*.test.ts"], testTimeout: 60_000 } },
+      {
+        test: {
+          name: "unit",
+          include: ["src/**/*.test.ts", "test/e2e/**/*.test.ts", "test/security/**/*.test.ts"],
+          testTimeout: 60_000,
+        },
+      },
       { test: { name: "interop", include: ["test/interop/**/*.test.ts"], testTimeout: 300_000 } },
       {
         test: {

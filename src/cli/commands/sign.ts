@@ -152,7 +152,7 @@ export const signCommand: Subcommand = {
           const report =
             family.sign === undefined
               ? await signByManifest({ ...input, reader }, family.name, values, io)
-              : await family.sign(input, familyOptions(values, io));
+              : await family.sign(input, familyOptions(name, values, io));
           done(printReport(report, values, io));
         } finally {
           await input.close();
@@ -161,14 +161,14 @@ export const signCommand: Subcommand = {
   },
 };
 
-function familyOptions(values: Values, io: Io): SignOptions {
+function familyOptions(name: string, values: Values, io: Io): SignOptions {
   const path = (file: string): string => resolve(io.cwd, file);
   return {
     ...commonOptions(values, io),
     keyFiles: (values.key ?? []).map(path),
     ...(values.signCommand === undefined ? {} : { signCommand: values.signCommand }),
     ...(values.publicKey === undefined ? {} : { publicKeyFile: path(values.publicKey) }),
-    ...(values.output === undefined ? {} : { outputFile: path(values.output) }),
+    outputFile: path(values.output ?? name),
   };
 }
 
