@@ -36,6 +36,9 @@ export interface DeltaEngine extends DeltaMaker {
 /** Most threads by default: each takes up to 50 MiB, and past this the scheduling thread holds them up. */
 const MOST_JOBS = 8;
 
+/** Larger memories are given back when only covers were wanted; smaller ones are worth keeping for the next patch. */
+const KEPT_MEMORY = 256 * 1024 * 1024;
+
 /** Windows of the TypeScript core, whose addresses stay below 2 GiB. */
 const PLAIN_WINDOW = 256 * 1024 * 1024;
 
@@ -111,10 +114,16 @@ class Threads implements Machine {
     return this.#core;
   }
 
+  /** Bytes of the memory. */
+  get memorySize(): number {
+    return this.#memory?.buffer.byteLength ?? 0;
+  }
+
   async end(): Promise<void> {
     const workers = this.#workers;
     this.#workers = [];
     this.#memory = undefined;
+    this.#core = undefined;
     await Promise.all(workers.map((worker) => worker.end()));
   }
 }
@@ -158,7 +167,13 @@ export function createDeltaEngine(options: DeltaEngineOptions = {}): DeltaEngine
     core: threads === undefined ? "typescript" : "wasm",
     bsdiff40,
     ...(blockThreads === undefined ? {} : { blockEncoder: blockThreads.encoder }),
-    covers: (old, fresh, more = {}) => inTurn(() => scheduleCovers(machine, old, fresh, withWindow(more))),
+    covers: (old, fresh, more = {}) =>
+      inTurn(async () => {
+        const covers = await scheduleCovers(machine, old, fresh, withWindow(more));
+        // What follows is coded elsewhere, with memory of its own.
+        if (threads !== undefined && threads.memorySize > KEPT_MEMORY) await threads.end();
+        return covers;
+      }),
     async imgdiff2(old, fresh, { zip, bonus, ...rest }: ImgdiffOptions = {}) {
       return makeImgdiff2(await old.read(0, old.size), await fresh.read(0, fresh.size), {
         bsdiff: (from, to) => bsdiff40(memoryReader(from), memoryReader(to), rest),

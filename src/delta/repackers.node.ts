@@ -40,7 +40,8 @@ async function filter(
       } else parts.push(part);
     });
     child.on("close", (status) => {
-      resolve(status === 0 && !tooLarge ? new Uint8Array(Buffer.concat(parts)) : undefined);
+      const whole = status === 0 && !tooLarge ? Buffer.concat(parts) : undefined;
+      resolve(whole === undefined ? undefined : new Uint8Array(whole.buffer, whole.byteOffset, whole.length));
     });
     child.stdin.end(input);
   });
