@@ -9,13 +9,13 @@ export const ERASE_SIZE = 128 * 1024;
 export const BAD_BLOCKS = [3, 7, 40];
 
 /**
- * `/dev/mtd0`: 64 blocks of NAND, three of them bad; `/dev/mtd1`: 48 blocks with a UBI device, of which `/dev/ubi0_0` ("rootfs")
- * takes `volume` bytes; `/dev/mtd4` and its `/dev/mtdblock4`: 1 MiB of NOR.
+ * `/dev/mtd0`: 64 blocks of NAND, three of them bad; `/dev/mtd1`: `ubiBlocks` blocks with a UBI device (some
+ * 24 of them are kept back), of which `/dev/ubi0_0` ("rootfs") takes `volume` bytes; `/dev/mtd4` and its `/dev/mtdblock4`: 1 MiB of NOR.
  */
-export function flashScript(volume: string): string {
+export function flashScript(volume: string, ubiBlocks = 48): string {
   return `
 modprobe nandsim first_id_byte=0xec second_id_byte=0xa1 third_id_byte=0x00 fourth_id_byte=0x15 \\
-  badblocks=${BAD_BLOCKS.join(",")} parts=64,48,64
+  badblocks=${BAD_BLOCKS.join(",")} parts=64,${ubiBlocks},64
 modprobe mtdram total_size=1024 erase_size=64
 modprobe mtdblock
 modprobe ubi

@@ -16,7 +16,8 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 const NAND = noise(12 * ERASE_SIZE + 5000, 1);
 const NOR = noise(300_000, 2);
 const VOLUME = noise(700_000, 3);
-const NEXT_VOLUME = noise(900_000, 4);
+/** Large enough that its update can be killed midway. */
+const NEXT_VOLUME = noise(2_000_000, 4);
 
 const packages = {
   "all.gz": makePackage(
@@ -52,7 +53,7 @@ describe("a SigmaStar package on a board", () => {
     guest = await Guest.boot({
       arguments: rawDisk("customer", disk),
       files: packages,
-      before: `${flashScript("1MiB")}\nmkdir /customer\nmount -t ext4 /dev/lab/customer /customer\n`,
+      before: `${flashScript("2200KiB", 96)}\nmkdir /customer\nmount -t ext4 /dev/lab/customer /customer\n`,
     });
   });
   afterAll(async () => guest?.kill());

@@ -297,6 +297,15 @@ describe("destinations and masks", () => {
 });
 
 describe("refusals before the first write", () => {
+  it("a plain write onto NAND is refused also where the block device tells the flash behind it, as on a board", async () => {
+    const node = { kind: "nand", size: 16 * 4096, eraseSize: 4096, writeSize: 512 } as const;
+    const device = createSimulatedDevice({ nodes: { "/dev/mtdblock7": node, "/dev/mtd7": node } });
+    const onto = (destination: string): Uint8Array =>
+      testPackage({ records: [{ operation: "BLK_UPDATE", destination, payload: fresh(100) }] });
+    await expect(install(device, onto("/dev/mtdblock7"))).rejects.toMatchObject({ code: "SIGMASTAR_NAND_PLAIN_WRITE" });
+    await install(device, onto("/dev/mtd7"));
+  });
+
   const one = (record: NonNullable<TestPackage["records"]>[number]): Uint8Array =>
     testPackage({
       begin: "b",
