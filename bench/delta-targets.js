@@ -71,7 +71,7 @@ export function targetRows(results, bareMib) {
   add(mean, each(against, size("default", "bsdiff 4.3")), atMost(0.85, geometric));
   const meanHdiffz = ["patch size, geometric mean", "hdiffz -BSD (sizes of the study)", "0.88", "0.80"];
   add(meanHdiffz, each(pinned, hdiffz), atMost(0.88, geometric));
-  const memory = (t) => (t["bsdiff 4.3"] ? t.default.make.mib / t["bsdiff 4.3"].make.mib : undefined);
+  const memory = (t) => (t["bsdiff 4.3"] ? t.default?.make.mib / t["bsdiff 4.3"].make.mib : undefined);
   add(["peak memory, 66 MB", "bsdiff 4.3", "0.6", "0.35"], each(["vmlinux"], memory), atMost(0.6, most));
   const peak = each(["gibibyte"], (t) => t.default.make.mib);
   add(["peak memory, 1 GiB", "–", "2.5 GiB", "1.5 GiB"], peak, atMost(2560, most, mib));

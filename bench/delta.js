@@ -15,6 +15,7 @@ const { values } = parseArgs({
   options: {
     pairs: { type: "string" },
     runs: { type: "string", default: "3" },
+    tools: { type: "string" },
     corpus: { type: "string", default: fileURLToPath(new URL("../.otaforge/corpus", import.meta.url)) },
     "no-slow": { type: "boolean", default: false },
     "no-large": { type: "boolean", default: false },
@@ -148,7 +149,7 @@ try {
   const results = [];
   for (const pair of corpus) {
     const large = pair.name === "gibibyte";
-    let tools = large ? LARGE_TOOLS : Object.keys(TOOLS);
+    let tools = large ? LARGE_TOOLS : (values.tools?.split(",") ?? Object.keys(TOOLS));
     if (values["no-slow"] && SLOW.has(pair.name)) tools = tools.filter((name) => name !== "bsdiff 4.3");
     console.error(`${pair.name} …`);
     results.push({ pair, tools: comparePair(pair, tools, large ? 1 : runs) });
@@ -158,7 +159,7 @@ try {
   const folder = fileURLToPath(new URL("./results", import.meta.url));
   mkdirSync(folder, { recursive: true });
   // A part of the corpus is no result to keep.
-  if (wanted === undefined) {
+  if (wanted === undefined && values.tools === undefined) {
     writeFileSync(path.join(folder, `delta-${machine.date}.md`), text);
     writeFileSync(
       path.join(folder, `delta-${machine.date}.json`),

@@ -142,7 +142,7 @@ describe("otaforge pack sigmastar", () => {
     for (const side of ["old", "new"]) {
       mkdirSync(join(cwd, side, ".hidden"), { recursive: true });
       writeFileSync(join(cwd, side, ".profile"), side);
-      writeFileSync(join(cwd, side, ".hidden/x"), side.repeat(50));
+      writeFileSync(join(cwd, side, ".hidden/x"), side.repeat(500));
     }
     expect((await otaforge(cwd, "pack", "sigmastar", "-c", "p")).code).toBe(0);
     const folders = ["-o", "old", "-n", "new", "-d", "/config"];
@@ -155,10 +155,20 @@ describe("otaforge pack sigmastar", () => {
     expect((await otaforge(cwd, "verify", "r")).io.stdout()).toContain("unsigned");
     const envelope = JSON.parse(readFileSync(join(cwd, "r.manifest"), "utf8")) as { payload: string };
     const manifest = JSON.parse(Buffer.from(envelope.payload, "base64").toString()) as { items: { index: number }[] };
-    expect(manifest.items).toMatchObject([
-      { index: 0, name: "/config/.hidden/x" },
-      { index: 1, name: "/config/.profile" },
-    ]);
+    // A patch of three bytes would be larger than they are: that file goes whole, and needs no base.
+    expect(manifest.items).toMatchObject([{ index: 0, name: "/config/.hidden/x" }]);
+    const patched = await otaforge(
+      cwd,
+      "pack",
+      "sigmastar",
+      "v",
+      "--folder-patch",
+      "/config=old:new",
+      "--vendor-compatible",
+    );
+    expect(patched.code).toBe(0);
+    expect((await otaforge(cwd, "inspect", "v")).io.stdout()).toMatch(/\.profile.*diff|diff.*\.profile/i);
+    expect((await otaforge(cwd, "inspect", "r")).io.stdout()).not.toMatch(/\.profile.*diff|diff.*\.profile/i);
   });
 
   it("refuses what it does not understand, leaving nothing behind", async () => {

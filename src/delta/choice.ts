@@ -23,7 +23,8 @@ export interface PatchCandidate {
 }
 
 export interface ChoiceOptions {
-  readonly digests: Digests;
+  /** Needed for `otaforge` patches. */
+  readonly digests?: Digests;
   /** Re-packers of the device, for `otaforge` patches; default: those inside the toolkit. */
   readonly repackers?: readonly Repacker[];
   /** Data the device has, for `imgdiff2` patches. */
@@ -58,6 +59,7 @@ function applied(format: DeltaFormat, old: RandomReader, patch: Uint8Array, opti
   if (format === "bsdiff40") return applyBsdiff40(old, reader, cancel);
   if (format === "imgdiff2")
     return applyImgdiff2(old, reader, { ...cancel, ...(bonus === undefined ? {} : { bonus }) });
+  if (digests === undefined) throw new OtaError("UNSUPPORTED", "otaforge patches need digests to be proven");
   return applyForge(old, reader, { digests, ...cancel, ...(repackers === undefined ? {} : { repackers }) });
 }
 

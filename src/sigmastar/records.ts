@@ -6,6 +6,7 @@ import { OtaError } from "../core/errors.ts";
 import type { Cancel, ProgressSink, RandomReader } from "../core/ports.ts";
 import { checkCancel, memoryReader } from "../core/streams.ts";
 import { printable } from "../core/text.ts";
+import { LARGEST_SHARE, patchProven } from "../delta/choice.ts";
 import { writableFileSystem } from "./file-system-magic.ts";
 import { OPT } from "./layout.ts";
 import type { Generation } from "./layout.ts";
@@ -130,7 +131,8 @@ function wholeOperation(destination: string): number {
 }
 
 /**
- * A differential record, or a whole one when either side is empty (bsdiff refuses empty files).
+ * A differential record, or a whole one: when either side is empty (bsdiff refuses empty files), and in the safe profile when the patch
+ * is not worth it (above 95 % of the file).
  *
  * @throws OtaError SIGMASTAR_DIFF_BASE in the safe profile when the old file is a writable file system
  */
@@ -159,12 +161,34 @@ export async function* diffRecord(
     checkCancel(ports.cancel);
     const patch = await ports.patches.bsdiff40(old, fresh);
     checkCancel(ports.cancel);
+    if (ports.profile !== "vendor" && (await worthLess(patch, [old, fresh], ports))) {
+      ports.progress?.note(
+        "info",
+        `${printable(newPath)}: a patch takes ${patch.length} bytes of ${fresh.size}, the whole file is packed instead`,
+      );
+      yield { ...spec, opt: wholeOperation(spec.destination), payload: fresh, sourceName: name };
+      return;
+    }
     await ports.onPatch?.({ destination: spec.destination, old, fresh });
     yield { ...spec, payload: memoryReader(patch), sourceName: `${name}.diff` };
   } finally {
     await old?.close();
     await fresh?.close();
   }
+}
+
+/**
+ * Whether the whole file is the better choice: a patch above 95 % of it spares nothing. A patch below is applied here first, as no
+ * device should be the first to try it; one that gave other bytes would never be shipped.
+ */
+async function worthLess(
+  patch: Uint8Array,
+  pair: readonly [old: RandomReader, fresh: RandomReader],
+  ports: RecordPorts,
+): Promise<boolean> {
+  if (patch.length > LARGEST_SHARE * pair[1].size) return true;
+  const proven = await patchProven("bsdiff40", patch, pair, ports.cancel === undefined ? {} : { signal: ports.cancel });
+  return !proven;
 }
 
 async function checkDiffBase(path: string, old: RandomReader): Promise<void> {

@@ -183,7 +183,8 @@ class Applier {
 
 /**
  * New, made from old by an IMGDIFF2 patch.
- * @throws OtaError IMGDIFF_DAMAGED, IMGDIFF_BASE, IMGDIFF_BONUS, BSDIFF_* before the first byte; CANCELLED
+ * @throws OtaError IMGDIFF_DAMAGED, IMGDIFF_BASE, IMGDIFF_BONUS, BSDIFF_*, CODEC_DAMAGED, LAYOUT_SIZE_UNSAFE (a field beyond
+ * 2^53-1), all before the first byte; CANCELLED
  */
 export async function* applyImgdiff2(
   old: RandomReader,
