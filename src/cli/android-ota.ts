@@ -23,6 +23,7 @@ import {
   type PackageSigner,
   type TargetFiles,
 } from "../android/index.ts";
+import { parseKeyValues } from "../android/target-files/key-values.ts";
 import { toHex } from "../core/bytes.ts";
 import { OtaError } from "../core/errors.ts";
 import type { ProgressSink } from "../core/ports.ts";
@@ -104,6 +105,16 @@ async function readExtraScript(request: OtaRequest): Promise<string | undefined>
   }
 }
 
+/** Values of the OEM partition, where they are given. */
+async function readOem(request: OtaRequest): Promise<Pick<Files71Options, "oem">> {
+  if (request.oemSettings === undefined) return {};
+  const file = resolve(request.cwd, request.oemSettings);
+  const text = await readFile(file).catch((e: unknown) => {
+    throw new OtaError("DEVICE_NOT_FOUND", { what: "the OEM settings cannot be read", where: file }, e);
+  });
+  return { oem: { values: parseKeyValues(decodeText(text), file), noMount: request.oemNoMount } };
+}
+
 async function make(
   target: TargetFiles,
   source: TargetFiles | undefined,
@@ -116,6 +127,7 @@ async function make(
     ...options,
     verify,
     downgrade,
+    ...(await readOem(request)),
     ...(binary === undefined ? {} : { binary: new Uint8Array(await readFile(resolve(request.cwd, binary))) }),
   };
   // The 7.1 tool makes blocks only of builds that patch recovery themselves; that of 8.1, which has brotli, of all.

@@ -24,6 +24,10 @@ export interface OtaRequest {
   readonly block?: BlockRequest;
   /** 7.1: check the partitions or files again after they were written. */
   readonly verify: boolean;
+  /** 7.1: file with the lines of oem.prop. */
+  readonly oemSettings?: string;
+  /** 7.1: the script does not mount /oem. */
+  readonly oemNoMount: boolean;
   /** 7.1: file with the program, instead of the build's updater. */
   readonly binary?: string;
   /** Packages with payload.bin: `auto` for builds that say ab_update=true. */

@@ -17,6 +17,15 @@ import {
 } from "../releasetools/extension.ts";
 import { BINARY_NAME, METADATA_NAME, metadataText, SCRIPT_NAME } from "../releasetools/finish.ts";
 import { needImage } from "../releasetools/full.ts";
+import { mountFlags } from "../releasetools/files71.ts";
+import {
+  assertBuild,
+  assertDevice,
+  checkOrder,
+  identityOf,
+  mountOem,
+  type OemSettings,
+} from "../releasetools/identity.ts";
 import { checkImageSize } from "../releasetools/image-size.ts";
 import type { MadePackage, MakeOptions } from "../releasetools/options.ts";
 import { createPlan, modeAttributes, type PackagePlan } from "../releasetools/package-plan.ts";
@@ -42,6 +51,8 @@ export interface BlockOptions extends MakeOptions {
   readonly brotli?: boolean;
   /** Program instead of the build's own updater. */
   readonly binary?: Uint8Array;
+  /** Values of the OEM partition, for builds with `oem_fingerprint_properties`. */
+  readonly oem?: OemSettings;
 }
 
 /** Entries of this tool carry the type of a regular file. */
@@ -236,6 +247,7 @@ async function finish(
   target: TargetFiles,
   { metadata, options }: { metadata: ReadonlyMap<string, string>; options: BlockOptions },
 ): Promise<MadePackage> {
+  script.unmountAll();
   checkScript(script.text(), {
     era: "7.1",
     profile: options.profile ?? "safe",
@@ -252,9 +264,9 @@ async function finish(
 /** A full block-based package. @throws OtaError ANDROID_*, ZIP_* */
 export async function makeBlockFull(target: TargetFiles, options: BlockOptions): Promise<MadePackage> {
   const { script, plan, note } = begin(target, options);
-  const device = target.prop("ro.product.device");
+  const identity = identityOf(target, options.oem);
+  const { device, fingerprint } = identity;
   const timestamp = target.prop("ro.build.date.utc");
-  const fingerprint = target.prop("ro.build.fingerprint");
   const metadata = new Map([
     ["post-build", fingerprint],
     ["pre-device", device],
@@ -279,8 +291,9 @@ export async function makeBlockFull(target: TargetFiles, options: BlockOptions):
   };
   const wipe = options.wipeUserData === true;
 
+  if (identity.oem.length > 0) mountOem(script, identity, options.oem, mountFlags(target, "/oem"));
   if (options.omitPrereq !== true) write.assertOlderBuild(script, timestamp, target.prop("ro.build.date"));
-  write.assertDevice(script, device);
+  assertDevice(script, identity);
   await hook("fullOtaAssertions");
   const steps = options.twoStep === true ? write.twoStep71(target) : undefined;
   if (steps !== undefined) {
@@ -326,10 +339,11 @@ export async function makeBlockIncremental(
   const { script, plan, note } = begin(target, options);
   const version = transferVersion(target);
   const wipe = options.wipeUserData === true || options.downgrade === true;
-  const preBuild = source.prop("ro.build.fingerprint");
-  const postBuild = target.prop("ro.build.fingerprint");
+  checkOrder(source, target, options.downgrade === true, note);
+  const [before, after] = [identityOf(source, options.oem), identityOf(target, options.oem)];
+  const [preBuild, postBuild] = [before.fingerprint, after.fingerprint];
   const metadata = new Map([
-    ["pre-device", source.prop("ro.product.device")],
+    ["pre-device", before.device],
     ["post-timestamp", target.prop("ro.build.date.utc")],
     ["pre-build", preBuild],
     ["post-build", postBuild],
@@ -367,7 +381,8 @@ export async function makeBlockIncremental(
   const steps = options.twoStep === true ? write.twoStep71(target) : undefined;
   const updateBoot = steps === undefined && sourceBoot.sha1 !== targetBoot.sha1;
 
-  write.assertDevice(script, target.prop("ro.product.device"));
+  if (after.oem.length > 0) mountOem(script, after, options.oem, mountFlags(target, "/oem"));
+  assertDevice(script, after);
   await hook("incrementalOtaAssertions");
   if (steps !== undefined) {
     const recovery = await needImage(target, "recovery");
@@ -380,7 +395,7 @@ export async function makeBlockIncremental(
   script.print("Verifying current system...");
   await hook("incrementalOtaVerifyBegin");
   // Versions 1 and 2 cannot be run twice, so an updated device is refused early.
-  write.assertFingerprint(script, version >= 3 ? [preBuild, postBuild] : [preBuild]);
+  assertBuild(script, before, version >= 3 ? after : undefined);
   const required = differences.map((d) => d.plan.maxStashedBlocks * d.target.image.blockSize);
   const bootPatch = updateBoot
     ? await options.patches.imgdiff(sourceBoot.data, targetBoot.data, { zip: false })
@@ -454,14 +469,16 @@ export async function makeBlockIncremental(
 /** A package that changes nothing and tells whether the device has this build (`--gen_verify`). */
 export async function makeVerifyPackage(target: TargetFiles, options: BlockOptions): Promise<MadePackage> {
   const { script, plan } = begin(target, options);
-  const fingerprint = target.prop("ro.build.fingerprint");
+  const identity = identityOf(target, options.oem);
+  const { fingerprint } = identity;
   const metadata = new Map([
     ["post-build", fingerprint],
-    ["pre-device", target.prop("ro.product.device")],
+    ["pre-device", identity.device],
     ["post-timestamp", target.prop("ro.build.date.utc")],
     ["ota-required-cache", "0"],
   ]);
-  write.assertDevice(script, target.prop("ro.product.device"));
+  if (identity.oem.length > 0) mountOem(script, identity, options.oem, mountFlags(target, "/oem"));
+  assertDevice(script, identity);
   script.print(`Verifying device images against ${fingerprint}...`);
   script.append("");
   const verdict = (check: string, name: string): void => {

@@ -18,6 +18,7 @@ import {
 } from "./extension.ts";
 import { BINARY_NAME, METADATA_NAME, metadataText, SCRIPT_NAME } from "./finish.ts";
 import { needImage } from "./full.ts";
+import { assertBuild, assertDevice, checkOrder, identityOf, mountOem, type OemSettings } from "./identity.ts";
 import { checkImageSize } from "./image-size.ts";
 import type { MadePackage, MakeOptions } from "./options.ts";
 import { archiveEntry, createPlan, type PackagePlan, type PlannedEntry } from "./package-plan.ts";
@@ -35,6 +36,8 @@ export interface Files71Options extends MakeOptions {
   readonly downgrade?: boolean;
   /** Program instead of the build's own updater. */
   readonly binary?: Uint8Array;
+  /** Values of the OEM partition, for builds with `oem_fingerprint_properties`. */
+  readonly oem?: OemSettings;
 }
 
 /** Entries of this tool carry the type of a regular file. */
@@ -57,7 +60,7 @@ function refuseVendor(target: TargetFiles): void {
 }
 
 /** Mount flags of the build for a partition: `recovery_mount_options` is `ext4=a,b|f2fs=c`. */
-function mountFlags(target: TargetFiles, mountPoint: string): string {
+export function mountFlags(target: TargetFiles, mountPoint: string): string {
   const { fsType, context } = needPartition(target.fstab, mountPoint);
   let flags = "";
   for (const option of (target.info.values.get("recovery_mount_options") ?? "").split("|")) {
@@ -107,9 +110,9 @@ export async function makeFull71(target: TargetFiles, made: Files71Options): Pro
   const note: FullOta["note"] = (level, text) => options.progress.note(level, text);
   const script = createScript({ fstab: target.fstab, useSetMetadata: target.info.useSetMetadata });
   const plan = createPlan();
-  const device = target.prop("ro.product.device");
+  const identity = identityOf(target, options.oem);
+  const { device, fingerprint } = identity;
   const timestamp = target.prop("ro.build.date.utc");
-  const fingerprint = target.prop("ro.build.fingerprint");
   const metadata = new Map([
     ["post-build", fingerprint],
     ["pre-device", device],
@@ -134,8 +137,9 @@ export async function makeFull71(target: TargetFiles, made: Files71Options): Pro
   };
   const wipe = options.wipeUserData === true;
 
+  if (identity.oem.length > 0) mountOem(script, identity, options.oem, mountFlags(target, "/oem"));
   if (options.omitPrereq !== true) write.assertOlderBuild(script, timestamp, target.prop("ro.build.date"));
-  write.assertDevice(script, device);
+  assertDevice(script, identity);
   await hook("fullOtaAssertions");
   const recovery = await needImage(target, "recovery");
   const steps = options.twoStep === true ? write.twoStep71(target) : undefined;
@@ -207,10 +211,11 @@ export async function makeIncremental71(
   const script = createScript({ fstab: target.fstab, useSetMetadata: target.info.useSetMetadata });
   const plan = createPlan();
   const wipe = options.wipeUserData === true || options.downgrade === true;
-  const preBuild = source.prop("ro.build.fingerprint");
-  const postBuild = target.prop("ro.build.fingerprint");
+  checkOrder(source, target, options.downgrade === true, note);
+  const [before, after] = [identityOf(source, options.oem), identityOf(target, options.oem)];
+  const [preBuild, postBuild] = [before.fingerprint, after.fingerprint];
   const metadata = new Map([
-    ["pre-device", source.prop("ro.product.device")],
+    ["pre-device", before.device],
     ["post-timestamp", target.prop("ro.build.date.utc")],
     ["pre-build", preBuild],
     ["post-build", postBuild],
@@ -241,8 +246,9 @@ export async function makeIncremental71(
   const decided = await decide(plan, source, target, { ...options, fileMode: FILE });
   const { patched, verbatim, renames } = decided;
   const flags = mountFlags(target, "/system");
+  if (after.oem.length > 0) mountOem(script, after, options.oem, mountFlags(target, "/oem"));
   script.mount("/system", flags);
-  write.assertFingerprint(script, [preBuild, postBuild]);
+  assertBuild(script, before, after);
   const [sourceBoot, targetBoot] = [await needImage(source, "boot"), await needImage(target, "boot")];
   const [sourceRecovery, targetRecovery] = [await needImage(source, "recovery"), await needImage(target, "recovery")];
   const steps = options.twoStep === true ? write.twoStep71(target) : undefined;
@@ -252,7 +258,7 @@ export async function makeIncremental71(
   if (safe && (updateBoot || steps !== undefined)) checkImageSize(targetBoot, "/boot", target, note);
   if (safe && (updateRecovery || steps !== undefined)) checkImageSize(targetRecovery, "/recovery", target, note);
 
-  write.assertDevice(script, target.prop("ro.product.device"));
+  assertDevice(script, after);
   await hook("incrementalOtaAssertions");
   if (steps !== undefined) {
     plan.addBytes("recovery.img", targetRecovery.data, FILE);

@@ -4,6 +4,7 @@ export * from "./extension.ts";
 export { hasRecoveryPatch, makeFull71, makeIncremental71, type Files71Options } from "./files71.ts";
 export { makeFull } from "./full.ts";
 export { makeIncremental } from "./incremental.ts";
+export type { Identity, OemSettings } from "./identity.ts";
 export type { MadePackage, MakeOptions } from "./options.ts";
 export type { PackagePlan, PlannedEntry } from "./package-plan.ts";
 export type { PatchMaker } from "./patches.ts";

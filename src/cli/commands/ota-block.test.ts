@@ -1,13 +1,13 @@
 // Block-based packages of the command against the 7.1 tool's (test/vectors/android/block71).
 import { createHash } from "node:crypto";
-import { mkdtempSync, readFileSync, readdirSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { brotliDecompressSync } from "node:zlib";
 import { afterAll, describe, expect, it } from "vitest";
 import { openImage, simulateUpdate } from "../../android/index.ts";
 import { memoryReader } from "../../core/streams.ts";
-import { fromDosTime, openZip, type ZipArchive } from "../../core/zip/index.ts";
+import { createZipWriter, fromDosTime, memorySink, openZip, type ZipArchive } from "../../core/zip/index.ts";
 import { nodeCodecs as codecs, nodeDigests as digests } from "../../device/index.ts";
 import { captureIo } from "../io.ts";
 import { runGuarded } from "../run.ts";
@@ -133,6 +133,100 @@ describe("ota_from_target_files --block", () => {
     const fresh = await rawImage(await open(join(ROOT, "v4/new-target_files.zip")));
     expect(sha1(brotliDecompressSync(await zip.read(entry)))).toBe(sha1(fresh));
     expect(await textOf(zip, "META-INF/com/google/android/updater-script")).toContain('"system.new.dat.br"');
+  });
+
+  /** A build of v4 with lines added to a text, or an entry left out (undefined). */
+  async function edited(which: "old" | "new", changes: Readonly<Record<string, string | undefined>>): Promise<string> {
+    const zip = await open(join(ROOT, `v4/${which}-target_files.zip`));
+    const sink = memorySink();
+    const writer = createZipWriter(sink, { codecs });
+    for (const e of zip.entries) {
+      if (e.name in changes && changes[e.name] === undefined) continue;
+      const content = Buffer.concat([await zip.read(e), Buffer.from(changes[e.name] ?? "")]);
+      await writer.add({ name: e.name, method: e.method, externalAttributes: e.externalAttributes }, content);
+    }
+    await writer.finish();
+    const file = join(scratch, `edited${counter++}.zip`);
+    writeFileSync(file, sink.bytes());
+    return file;
+  }
+
+  it("falls back to files where the build has no recovery patch, as the original does", async () => {
+    const lacking = { "SYSTEM/recovery-from-boot.p": undefined };
+    const [old, fresh] = [await edited("old", lacking), await edited("new", lacking)];
+    for (const args of [
+      ["--block", fresh, "OUT.zip"],
+      ["--block", "-i", old, fresh, "OUT.zip"],
+    ]) {
+      const { code, err, file } = await run(scratch, ["--no_signing", ...args]);
+      expect(code, err).toBe(0);
+      expect(err).toContain("a file-based package is made");
+      const zip = await open(file);
+      expect(await textOf(zip, "META-INF/com/android/metadata")).toContain("ota-type=FILE\n");
+      const script = await textOf(zip, "META-INF/com/google/android/updater-script");
+      expect(script).toContain('package_extract_dir("recovery", "/system");');
+      expect(zip.get("recovery/etc/install-recovery.sh")).toBeDefined();
+    }
+  });
+
+  it("asks the OEM partition who the device is, where the build says so", async () => {
+    const changes = {
+      "META/misc_info.txt": "\noem_fingerprint_properties=ro.product.device ro.product.brand\n",
+      "SYSTEM/build.prop": "\nro.build.thumbprint=5.0/LRX21/7:user/release-keys\nro.product.name=prod\n",
+      "RECOVERY/RAMDISK/etc/recovery.fstab": "\n/dev/block/oem /oem ext4 ro,context=u:object_r:oemfs:s0 wait\n",
+    };
+    const [old, fresh] = [await edited("old", changes), await edited("new", changes)];
+    const oem = join(scratch, "oem.prop");
+    writeFileSync(oem, "# values\nro.product.device=oemdev\nro.product.brand=Brand\n");
+    const without = await run(scratch, ["--block", "--no_signing", fresh, "OUT.zip"]);
+    expect(without.code).toBe(5);
+    expect(without.err).toContain("-o FILE");
+    for (const args of [["--era", "7.1"], ["--block"]]) {
+      for (const from of [[], ["-i", old]]) {
+        const all = [...args, "-o", oem, "--no_signing", ...from, fresh, "OUT.zip"];
+        const { code, err, file } = await run(scratch, all);
+        expect(code, err).toBe(0);
+        const zip = await open(file);
+        const script = await textOf(zip, "META-INF/com/google/android/updater-script");
+        expect(script.split("\n")[0]).toBe(
+          'mount("ext4", "EMMC", "/dev/block/oem", "/oem", "context=u:object_r:oemfs:s0");',
+        );
+        expect(script).toContain(
+          'file_getprop("/oem/oem.prop", "ro.product.device") == "oemdev" || abort("E3000: This package expects the value \\"oemdev\\" for \\"ro.product.device\\" on the OEM partition; this has value \\"" + file_getprop("/oem/oem.prop", "ro.product.device") + "\\".");',
+        );
+        expect(script).toContain('unmount("/oem");');
+        expect(script.includes("E3002: Package expects build thumbprint")).toBe(from.length > 0);
+        const metadata = await textOf(zip, "META-INF/com/android/metadata");
+        expect(metadata).toContain("post-build=Brand/prod/oemdev:5.0/LRX21/7:user/release-keys\n");
+        expect(metadata).toContain("pre-device=oemdev\n");
+      }
+    }
+    const unmounted = await run(scratch, ["--block", "-o", oem, "--oem_no_mount", "--no_signing", fresh, "OUT.zip"]);
+    expect(await textOf(await open(unmounted.file), "META-INF/com/google/android/updater-script")).not.toContain(
+      '"/oem", "context',
+    );
+  });
+
+  it("goes back only when the build is older, and only from a build that is named", async () => {
+    const newer = await run(join(ROOT, "v4"), [
+      "--block",
+      "--downgrade",
+      "--no_signing",
+      "-i",
+      "old-target_files.zip",
+      "new-target_files.zip",
+      "OUT.zip",
+    ]);
+    expect(newer.code).toBe(5);
+    expect(newer.err).toContain("not older");
+    const full = await run(join(ROOT, "v4"), [
+      "--block",
+      "--downgrade",
+      "--no_signing",
+      "new-target_files.zip",
+      "OUT.zip",
+    ]);
+    expect(full.code).toBe(2);
   });
 
   it("a downgrade wipes user data and says so", async () => {

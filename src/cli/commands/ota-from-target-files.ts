@@ -47,6 +47,11 @@ export const OTA_OPTIONS: readonly GetoptOption[] = [
   flag("downgrade"),
   value("stash_threshold"),
   value("binary"),
+  value("oem_settings", "o"),
+  flag("oem_no_mount"),
+  flag("full_radio"),
+  flag("full_bootloader"),
+  flag("no_fallback_to_full"),
   extra(flag("payload")),
   extra(flag("keep_slot")),
   extra(flag("brotli")),
@@ -90,6 +95,10 @@ Block-based packages (the 7.1 tool; the build needs IMAGES/system.img and IMAGES
   --downgrade                   an older build over a newer one; user data is wiped
   --stash_threshold SHARE       share of the cache partition that may be used (0.8)
   -b, --binary FILE             program of the package instead of the build's updater
+  -o, --oem_settings FILE       values of the OEM partition, for builds whose name stands there (lines of oem.prop)
+  --oem_no_mount                the script does not mount /oem
+  --full_radio, --full_bootloader    handed to the extension as full_radio=true, full_bootloader=true
+  --no_fallback_to_full         accepted; no full package is ever made in place of an incremental one
   --brotli                      new data packed with brotli, for updaters of 8.1 and later
 
 A/B packages (payload.bin; made by themselves for builds that say ab_update=true):
@@ -130,6 +139,15 @@ function parseExtras(parsed: GetoptResult): Map<string, string> {
     if (equals < 0) throw usage("no = in the value", "--extra", { expected: "KEY=VALUE", found: printable(text) });
     extras.set(text.slice(0, equals), text.slice(equals + 1));
   }
+  return extras;
+}
+
+/** The original's switches that only an extension looks at. */
+function withFlags(
+  extras: Map<string, string>,
+  values: ReadonlyMap<string, string | undefined>,
+): ReadonlyMap<string, string> {
+  for (const name of ["full_radio", "full_bootloader"]) if (values.has(name)) extras.set(name, "true");
   return extras;
 }
 
@@ -175,6 +193,11 @@ export function parseOtaArguments(
   if (era !== "4.4" && era !== "7.1")
     throw usage("unknown era", "--era", { expected: "4.4 or 7.1", found: printable(era) });
   const payload = values.has("payload") ? "always" : values.get("era") === "4.4" ? "never" : "auto";
+  if (values.has("downgrade") && !values.has("incremental_from")) {
+    throw usage("only incremental packages go back to an older build", "--downgrade", {
+      hint: "Add -i with the newer build; a full package takes -n.",
+    });
+  }
   const block = payload === "always" ? undefined : blockRequest(values, era);
   const text = <K extends string>(key: K, option: string): { [P in K]?: string } => {
     const found = values.get(option);
@@ -197,11 +220,13 @@ export function parseOtaArguments(
     omitPrereq: values.has("no_prereq"),
     twoStep: values.has("two_step"),
     fota: fota === "on",
-    extras: parseExtras(parsed),
+    extras: withFlags(parseExtras(parsed), values),
     ...(threads === undefined ? {} : { jobs: Number(threads) }),
     verbose: values.has("verbose"),
     ...(block === undefined ? {} : { block }),
     era,
+    ...text("oemSettings", "oem_settings"),
+    oemNoMount: values.has("oem_no_mount"),
     verify: values.has("verify"),
     ...(binary === undefined ? {} : { binary }),
     payload,
