@@ -4,13 +4,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, wri
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { describe, expect, test } from "vitest";
-import {
-  createSimulatedDevice,
-  nodeCodecs,
-  nodeDigests,
-  openJournal,
-  type OpenedDevice,
-} from "../../src/device/index.ts";
+import { createSimulatedDevice, openJournal, type OpenedDevice } from "../../src/device/index.ts";
 import type { Device } from "../../src/core/ports.ts";
 import { rehearse } from "../../src/rehearse/index.ts";
 import { raiseFloor, type Vouched } from "../../src/cli/vouch.ts";
@@ -177,6 +171,27 @@ describe("A16 more bytes than were signed", () => {
     const ran = await otaforge(bench.folder, ["install", "bomb.gz", "--device", "DEVICE.json"]);
     expect(ran.code).toBe(3);
     expect(bench.targets()).toBe(before);
+  });
+});
+
+describe("A19 a pipe", () => {
+  test("a pipe gives no block to the installer before the signature covers it", async () => {
+    const bench = await signedBench("k230 embedded");
+    const image = readFileSync(join(bench.folder, bench.name));
+    const piped = (bytes: Uint8Array) =>
+      otaforge(bench.folder, ["install", "-", "--device", "DEVICE.json"], new Uint8Array(bytes));
+    const card = (): Buffer => readFileSync(join(bench.folder, "targets/card.img"));
+    const evil = Buffer.from(image);
+    evil.fill(0xee, 0x10000 + 100, 0x10000 + 164);
+    expect((await piped(evil)).code).toBe(4);
+    expect(card().includes(Buffer.alloc(64, 0xee))).toBe(false);
+    // A head that is not signed, and none at all.
+    const head = Buffer.from(image);
+    head[600] = (head[600] as number) ^ 1;
+    const before = bench.targets();
+    for (const bad of [head, image.subarray(0, 200)]) expect([3, 4]).toContain((await piped(bad)).code);
+    expect(bench.targets()).toBe(before);
+    expect((await piped(image)).code).toBe(0);
   });
 });
 
