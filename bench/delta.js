@@ -28,8 +28,8 @@ const work = mkdtempSync(path.join(tmpdir(), "bench-delta-"));
 /** Pairs on which bsdiff takes minutes: it runs once there, between two runs of everything else. */
 const SLOW = new Set(["vmlinux", "sqgzip"]);
 
-const ours = (format, effort) => ({
-  make: (o, n, p) => [process.execPath, otaforge, "diff", "--format", format, "--effort", effort, o, n, p],
+const ours = (format, effort, ...more) => ({
+  make: (o, n, p) => [process.execPath, otaforge, "diff", "--format", format, "--effort", effort, ...more, o, n, p],
   apply: (o, n, p) => [process.execPath, otaforge, "patch", o, n, p],
 });
 const window = (file) => String(Math.max(27, Math.ceil(Math.log2(statSync(file).size + 1)) + 1));
@@ -38,7 +38,8 @@ const TOOLS = {
   fast: ours("bsdiff40", "fast"),
   default: ours("bsdiff40", "default"),
   max: ours("bsdiff40", "max"),
-  otaforge: ours("otaforge", "default"),
+  // Containers are opened with the programs as well: kernels are packed by them.
+  otaforge: ours("otaforge", "default", "--repack", "deflate,zlib,gzip,xz,lz4,zstd,gnu-gzip"),
   "zstd -19": {
     make: (o, n, p) => ["zstd", "-q", "-f", "-19", `--long=${window(o)}`, `--patch-from=${o}`, n, "-o", p],
     apply: (o, n, p) => ["zstd", "-q", "-f", "-d", `--long=${window(o)}`, `--patch-from=${o}`, p, "-o", n],
