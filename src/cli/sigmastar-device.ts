@@ -32,7 +32,11 @@ export async function scratchFolder(device: Device, named: string | undefined, c
       expected: "a folder of the device, or of this machine",
     });
   }
-  return { files: diskFiles({ areas: [{ at: "/", folder: await realpath(path) }] }), folder: "/" };
+  return {
+    files: diskFiles({ areas: [{ at: "/", folder: await realpath(path) }] }),
+    folder: "/",
+    shownAs: printable(path),
+  };
 }
 
 async function isDeviceFolder(device: Device, path: string): Promise<boolean> {

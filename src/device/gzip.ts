@@ -2,7 +2,7 @@
 import { constants, crc32, createInflateRaw } from "node:zlib";
 import { readU16, readU32, writeU32 } from "../core/index.ts";
 import type { ByteStream } from "../core/index.ts";
-import { InputSource, SMALL_INPUT, bomb, damaged, inflateSmall, runEngine } from "./inflate.ts";
+import { InputSource, SMALL_INPUT, SMALL_OUTPUT, bomb, damaged, inflateSmall, runEngine } from "./inflate.ts";
 
 const FLAG_HEADER_CRC = 2;
 const FLAG_EXTRA = 4;
@@ -65,7 +65,9 @@ async function takeHeader(source: InputSource, first: boolean): Promise<boolean>
 async function* inflateMember(source: InputSource, maxBytes: number): ByteStream {
   const all = await source.takeAllIfSmall(SMALL_INPUT);
   if (all !== undefined) {
-    const small = inflateSmall(all, maxBytes);
+    // A last member says its size in its last four bytes: a bomb need not be tried in one piece. They are a hint and no more.
+    const hint = all.length < 4 ? 0 : readU32(all, all.length - 4);
+    const small = hint > SMALL_OUTPUT ? undefined : inflateSmall(all, maxBytes);
     source.unread(small === undefined ? all : all.subarray(small.used));
     if (small !== undefined) {
       if (small.output.length > 0) yield small.output;

@@ -11,7 +11,8 @@ import { systemCode } from "./system-errors.ts";
 
 /** Input up to this size is gathered and inflated at once, bytes. */
 export const SMALL_INPUT = 1 << 20;
-const SMALL_OUTPUT = 16 << 20;
+/** Output up to this size is made at once, bytes. */
+export const SMALL_OUTPUT = 8 << 20;
 
 export function damaged(what: string, cause?: unknown): OtaError {
   return new OtaError("CODEC_DAMAGED", { what }, cause);

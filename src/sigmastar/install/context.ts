@@ -11,6 +11,8 @@ import type { PromisedDifference, Target } from "./plan.ts";
 export interface Scratch {
   readonly files: FileStore;
   readonly folder: string;
+  /** What messages call the folder; default: its path in `files`. */
+  readonly shownAs?: string;
 }
 
 export interface Context {

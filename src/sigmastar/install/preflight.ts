@@ -8,7 +8,7 @@ import { OtaError } from "../../core/errors.ts";
 import { formatBytes } from "../../core/progress.ts";
 import type { FileInfo, MountInfo } from "../../core/ports.ts";
 import type { Context } from "./context.ts";
-import { contentDigest, holds, knownDifference, sameContent, wrongBase } from "./context.ts";
+import { contentDigest, holds, knownDifference, sameContent, warn, wrongBase } from "./context.ts";
 import { parentOf } from "./paths.ts";
 import { checkPatch, differenceName, resultSize, withPatch } from "./patching.ts";
 import { targetName } from "./plan.ts";
@@ -273,11 +273,12 @@ async function checkScratch(ctx: Context, acceptVolatile: boolean): Promise<void
     });
   }
   const { files, folder } = ctx.scratch;
+  const shown = ctx.scratch.shownAs ?? folder;
   const there = folder === "/" ? { kind: "folder" } : await files.stat(folder);
   if (there?.kind !== "folder") {
     throw new OtaError(there === undefined ? "DEVICE_NOT_FOUND" : "DEVICE_NOT_FOLDER", {
       what: "the folder for differences cannot be used",
-      where: folder,
+      where: shown,
       expected: "a folder",
       found: there === undefined ? "nothing" : `a ${there.kind}`,
     });
@@ -286,10 +287,22 @@ async function checkScratch(ctx: Context, acceptVolatile: boolean): Promise<void
   if (volatile && !acceptVolatile) {
     throw new OtaError("SIGMASTAR_TEMPORARY_VOLATILE", {
       what: "the folder for differences lies in memory: a power cut would lose the only whole copy",
-      where: folder,
+      where: shown,
       hint: "Give a folder on flash or disk, or accept the risk with --accept-volatile.",
     });
   }
+}
+
+/** A bare BSDIFF40 patch fits any base long enough; without a manifest a wrong one goes unnoticed. */
+function warnOfUnknownBases(ctx: Context, targets: readonly Target[]): void {
+  const unknown = targets.filter((t) => t.work.endsWith("difference") && knownDifference(ctx, t).base === undefined);
+  const [first] = unknown;
+  if (first === undefined) return;
+  const others = unknown.length === 1 ? "" : ` and ${unknown.length - 1} more`;
+  warn(
+    ctx,
+    `nothing says which base these differences were made for, a wrong one is not noticed: ${differenceName(first)}${others}`,
+  );
 }
 
 /**
@@ -300,8 +313,8 @@ async function checkScratch(ctx: Context, acceptVolatile: boolean): Promise<void
  */
 export async function preflight(ctx: Context, targets: readonly Target[], acceptVolatile: boolean): Promise<Preflight> {
   const look: Looking = { ctx, future: new Map(), needs: [], rewritten: new Set() };
-  if (targets.some((t) => t.work === "raw difference" || t.work === "file difference"))
-    await checkScratch(ctx, acceptVolatile);
+  if (targets.some((t) => t.work.endsWith("difference"))) await checkScratch(ctx, acceptVolatile);
+  warnOfUnknownBases(ctx, targets);
   for (const target of targets) {
     if (target.work === "raw" || target.work === "volume") await checkRaw(look, target);
     else if (target.work === "raw difference") await checkRawDifference(look, target);
