@@ -1,5 +1,4 @@
 /** Opens the package a user named, once, and looks at its first bytes. */
-import { gunzipSync, constants } from "node:zlib";
 import { resolve } from "node:path";
 import { openFileReader } from "../device/file-reader.ts";
 import { streamRange } from "../core/streams.ts";
@@ -7,26 +6,15 @@ import { OtaError } from "../core/errors.ts";
 import type { ByteStream } from "../core/ports.ts";
 import type { PackageInput } from "./family.ts";
 import type { Io } from "./io.ts";
+import { unpackHead } from "./plain-head.ts";
 
 const HEAD_BYTES = 4096;
 /** What of a pipe is looked at before it is handed on: a signature inside a package ends before this. */
 const PIPE_BEGIN = 68 * 1024;
 
-/** First bytes behind gzip; what can be read of a damaged stream, at worst nothing. */
-function plainHeadOf(head: Uint8Array, gzipped: boolean): Uint8Array {
-  if (!gzipped) return head;
-  try {
-    // SYNC_FLUSH lets zlib give what the cut stream holds so far instead of failing at its end.
-    const plain = gunzipSync(head, { finishFlush: constants.Z_SYNC_FLUSH, maxOutputLength: 64 * 1024 * 1024 });
-    return new Uint8Array(plain.subarray(0, HEAD_BYTES));
-  } catch {
-    return new Uint8Array(0);
-  }
-}
-
-function describeHead(head: Uint8Array): { head: Uint8Array; plainHead: Uint8Array; gzipped: boolean } {
+async function describeHead(head: Uint8Array): Promise<{ head: Uint8Array; plainHead: Uint8Array; gzipped: boolean }> {
   const gzipped = head.length >= 3 && head[0] === 0x1f && head[1] === 0x8b && head[2] === 8;
-  return { head, gzipped, plainHead: plainHeadOf(head, gzipped) };
+  return { head, gzipped, plainHead: gzipped ? await unpackHead(head, HEAD_BYTES) : head };
 }
 
 /** Opens `name`, or standard input for `-`. The caller closes it. @throws OtaError DEVICE_NOT_FOUND, DEVICE_NOT_FILE */
@@ -38,7 +26,7 @@ export async function openPackage(name: string, io: Io): Promise<PackageInput & 
     name,
     reader,
     stream: () => streamRange(reader),
-    ...describeHead(head),
+    ...(await describeHead(head)),
     close: () => reader.close(),
   };
 }
@@ -74,7 +62,7 @@ async function openPipe(io: Io): Promise<PackageInput & { close(): Promise<void>
     name: "-",
     stream: rest,
     begin,
-    ...describeHead(begin.subarray(0, HEAD_BYTES)),
+    ...(await describeHead(begin.subarray(0, HEAD_BYTES))),
     close: async () => void (await source.return?.()),
   };
 }

@@ -6,7 +6,6 @@
  */
 import { readFile } from "node:fs/promises";
 import { resolve } from "node:path";
-import { constants, gunzipSync } from "node:zlib";
 import { editedReader, editedStream, type Edit } from "../core/edits.ts";
 import { OtaError } from "../core/errors.ts";
 import type { ByteStream } from "../core/ports.ts";
@@ -34,6 +33,7 @@ import {
 } from "../trust/index.ts";
 import type { PackageInput } from "./family.ts";
 import type { Io } from "./io.ts";
+import { unpackHead } from "./plain-head.ts";
 
 /** What a detached manifest is called: the package's name and this. */
 export const MANIFEST_SUFFIX = ".manifest";
@@ -150,22 +150,15 @@ async function beginOf(input: PackageInput): Promise<Uint8Array> {
   return reader.read(0, Math.min(reader.size, GZIP_SEAL_HEAD));
 }
 
-/** First 64 KiB behind the compression, as far as they are in `begin`. */
-function unpackBegin(begin: Uint8Array): Uint8Array {
-  try {
-    const plain = gunzipSync(begin, { finishFlush: constants.Z_SYNC_FLUSH, maxOutputLength: 128 * 1024 * 1024 });
-    return new Uint8Array(plain.subarray(0, 64 * 1024));
-  } catch {
-    return new Uint8Array(0);
-  }
-}
+/** How much behind the compression is looked at for a signature. */
+const UNPACKED_BEGIN = 64 * 1024;
 
 const INSIDE = "inside the package";
 
 /** The claim of a signature in the header of a kdimg, compressed or not. */
 async function findKdimgClaim(input: PackageInput, begin: Uint8Array): Promise<TrustClaim | undefined> {
   const unpacked = input.gzipped;
-  const seal = readKdimgSeal(unpacked ? unpackBegin(begin) : begin);
+  const seal = readKdimgSeal(unpacked ? await unpackHead(begin, UNPACKED_BEGIN) : begin);
   if (seal === undefined) return undefined;
   const { edits, facts } = seal;
   let { blocks } = seal;
