@@ -14,9 +14,17 @@ export interface ReplayPoint {
   readonly seed: number;
 }
 
-/** Every prefix with everything there, then again and again every prefix with dropped sectors, `count` points in all. */
+/**
+ * Every prefix with everything there, then again and again every prefix with dropped sectors, `count` points in all. Fewer points
+ * than prefixes are spread over the recording.
+ */
 export function replayPoints(writes: number, count: number): ReplayPoint[] {
-  return Array.from({ length: count }, (_, i) => ({ prefix: i % (writes + 1), seed: Math.floor(i / (writes + 1)) }));
+  const prefixes = writes + 1;
+  const step = count < prefixes ? writes / Math.max(1, count - 1) : 1;
+  return Array.from({ length: count }, (_, i) => ({
+    prefix: Math.floor(i * step) % prefixes,
+    seed: Math.floor((i * step) / prefixes),
+  }));
 }
 
 /** The first write after which nothing is durable yet: writes before it survive every cut. */
