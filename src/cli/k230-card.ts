@@ -1,7 +1,7 @@
 /** Opens a K230's card for a command: a device description, or a file or node named on the command line. */
 import { existsSync, mkdirSync, realpathSync, statSync } from "node:fs";
 import { createHash } from "node:crypto";
-import { tmpdir, userInfo } from "node:os";
+import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { Option, type Command } from "commander";
 import { OtaError } from "../core/errors.ts";
@@ -112,7 +112,9 @@ export async function openCardOf(
 async function lockMedium(file: string, command: string): Promise<{ release(): Promise<void> }> {
   const { acquireLock } = await import("../device/processes.ts");
   const name = createHash("sha256").update(file).digest("hex").slice(0, 32);
-  const state = stateStore(join(tmpdir(), `otaforge-locks-${userInfo().uid}`, name), 0o700);
+  // Not os.userInfo(): a board may have no /etc/passwd.
+  const user = process.getuid?.() ?? 0;
+  const state = stateStore(join(tmpdir(), `otaforge-locks-${user}`, name), 0o700);
   const clock = { nowMs: () => Date.now(), monotonicMs: () => performance.now() };
   return acquireLock({ state, clock, bootId: async () => undefined }, command);
 }

@@ -33,6 +33,8 @@ export interface LabRecord {
   readonly options: readonly string[];
   readonly destination: string;
   readonly content?: Uint8Array | string;
+  /** Mode of the source file, which an added file gets. */
+  readonly mode?: number;
 }
 
 /** Makes `NAME.bin.gz` in `folder` with our own otapack, as a release engineer would. */
@@ -52,9 +54,9 @@ export function makePackage(
     return [kind === "begin" ? "-b" : "-e", `${kind}.sh`];
   };
   pack(["-c", file, ...script("begin"), ...script("end")]);
-  for (const [i, { options, destination, content }] of records.entries()) {
+  for (const [i, { options, destination, content, mode = 0o644 }] of records.entries()) {
     const source = join(folder, `${name}-${i}`);
-    if (content !== undefined) writeFileSync(source, content);
+    if (content !== undefined) writeFileSync(source, content, { mode });
     pack(["-a", file, ...(content === undefined ? [] : ["-s", source]), "-d", destination, ...options]);
   }
   execFileSync("gzip", ["-n", "-f", file]);

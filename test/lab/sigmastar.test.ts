@@ -28,10 +28,10 @@ const packages = {
       { options: ["--block-update"], destination: "/dev/mtdblock4", content: NOR },
       { options: ["--ubi-update"], destination: "/dev/ubi0_0", content: VOLUME },
       { options: ["--file-update"], destination: "/customer/app.conf", content: "new settings\n" },
-      { options: ["--file-add", "-m", "0x1ed"], destination: "/customer/bin/tool", content: "#!/bin/sh\n" },
+      { options: ["--file-add"], mode: 0o755, destination: "/customer/bin/tool", content: "#!/bin/sh\n" },
       { options: ["--file-delete"], destination: "/customer/old.log" },
     ],
-    { begin: "echo begin >>/customer/scripts", end: 'echo "end $1" >>/customer/scripts' },
+    { begin: "echo begin >>/customer/scripts", end: 'echo "end $OTA_STATUS" >>/customer/scripts' },
   ),
   "plain.gz": makePackage(folder, "plain", [
     { options: ["--block-update"], destination: "/dev/mtdblock0", content: noise(5000, 9) },
