@@ -1,0 +1,204 @@
+/** The partitions of block-based packages: their images, what changes, and how it gets into package and script. */
+import { toHex } from "../../core/bytes.ts";
+import { OtaError } from "../../core/errors.ts";
+import type { ByteStream, Codecs, Digests } from "../../core/ports.ts";
+import { memoryReader } from "../../core/streams.ts";
+import { encodeText } from "../../core/text.ts";
+import { fromLatin1 } from "../latin1.ts";
+import { openImage, type BlockImage } from "../images/sparse.ts";
+import type { OemSettings } from "../releasetools/identity.ts";
+import type { MakeOptions } from "../releasetools/options.ts";
+import { modeAttributes, type PackagePlan } from "../releasetools/package-plan.ts";
+import type { Script } from "../releasetools/script.ts";
+import { parseInteger } from "../target-files/key-values.ts";
+import type { TargetFiles } from "../target-files/target-files.ts";
+import { mapImage, readBlocks, wholeImage, type MappedImage } from "./image-map.ts";
+import { newDataOf, planBlocks, type BlockPlan, type TransferVersion } from "./plan.ts";
+import { size, type Ranges } from "./ranges.ts";
+import * as write from "./script.ts";
+
+/** What block-based packages take beside the common options. */
+export interface BlockOptions extends MakeOptions {
+  readonly codecs: Pick<Codecs, "brotliCompress">;
+  /** Check the partitions again after they were written. */
+  readonly verify?: boolean;
+  /** Share of the cache partition that may be used; default 0.8. */
+  readonly stashThreshold?: number;
+  /** An older build over a newer one: user data is wiped. */
+  readonly downgrade?: boolean;
+  /** 8.1: new data packed with brotli. */
+  readonly brotli?: boolean;
+  /** Program instead of the build's own updater. */
+  readonly binary?: Uint8Array;
+  /** Values of the OEM partition, for builds with `oem_fingerprint_properties`. */
+  readonly oem?: OemSettings;
+}
+
+/** Entries of this tool carry the type of a regular file. */
+export const FILE = 0o100644;
+export const PROGRAM = 0o100755;
+/** A sparse image of a partition; packed ones are unpacked in memory. */
+const MAX_IMAGE = 3 * 2 ** 30;
+
+export const PARTITIONS: readonly write.BlockPartition[] = ["system", "vendor"];
+
+export function hasPartition(target: TargetFiles, partition: write.BlockPartition): boolean {
+  return (
+    partition === "system" ||
+    (target.zip.get(`IMAGES/${partition}.img`) !== undefined && target.fstab.has(`/${partition}`))
+  );
+}
+
+export async function loadImage(
+  target: TargetFiles,
+  partition: write.BlockPartition,
+): Promise<{ image: BlockImage; map: string | undefined }> {
+  const entry = target.zip.need(`IMAGES/${partition}.img`);
+  const reader = entry.method === 0 ? target.zip.raw(entry) : memoryReader(await target.zip.read(entry, MAX_IMAGE));
+  if (entry.method === 0) for await (const _ of target.zip.stream(entry));
+  const mapEntry = target.zip.get(`IMAGES/${partition}.map`);
+  const image = await openImage(reader);
+  if (image.blockSize !== 4096) {
+    throw new OtaError("ANDROID_NOT_POSSIBLE", {
+      what: "the updater knows blocks of 4096 bytes only",
+      where: entry.name,
+      found: image.blockSize,
+    });
+  }
+  return {
+    image,
+    map: mapEntry === undefined ? undefined : fromLatin1(await target.zip.read(mapEntry)),
+  };
+}
+
+/** Version of the transfer list: the highest the build's updater knows. */
+export function transferVersion(target: TargetFiles): TransferVersion {
+  const text = target.info.values.get("blockimgdiff_versions") ?? "1";
+  const versions = text.split(",").map((v) => parseInteger(v, "blockimgdiff_versions"));
+  const version = Math.min(4, Math.max(...versions));
+  if (version !== 1 && version !== 2 && version !== 3 && version !== 4) {
+    throw new OtaError("ANDROID_TARGET_FILES", {
+      what: "unknown transfer list version",
+      where: "blockimgdiff_versions",
+      found: text,
+    });
+  }
+  return version;
+}
+
+export async function sha1Of(image: BlockImage, blocks: Ranges, digests: Digests): Promise<string> {
+  const digest = digests.create("sha1");
+  for (let i = 0; i < blocks.length; i += 2) {
+    for (let at = blocks[i] as number; at < (blocks[i + 1] as number); at += 256) {
+      digest.update(await readBlocks(image, [at, Math.min(at + 256, blocks[i + 1] as number)]));
+    }
+  }
+  return toHex(digest.digest());
+}
+
+/** One partition's update, ready to be put into a package. */
+export interface Difference {
+  readonly statements: write.PartitionScript;
+  readonly plan: BlockPlan;
+  readonly target: MappedImage;
+  readonly source: MappedImage | undefined;
+}
+
+export async function differ(
+  partition: write.BlockPartition,
+  target: TargetFiles,
+  source: TargetFiles | undefined,
+  options: BlockOptions,
+): Promise<Difference> {
+  const fresh = await loadImage(target, partition);
+  const old = source === undefined ? undefined : await loadImage(source, partition);
+  const mapped = old === undefined ? wholeImage(fresh.image) : await mapImage(fresh.image, fresh.map);
+  const mappedOld = old === undefined ? undefined : await mapImage(old.image, old.map);
+  const cache = target.info.size("cache");
+  if (cache === undefined && old !== undefined)
+    options.progress.note("warning", "the build does not state cache_size: the stash is not limited");
+  const plan = await planBlocks(mapped, mappedOld, {
+    version: transferVersion(target),
+    patches: options.patches,
+    digests: options.digests,
+    progress: options.progress,
+    cancel: options.cancel,
+    ...(cache === undefined ? {} : { stashLimitBytes: cache * (options.stashThreshold ?? 0.8) }),
+  });
+  return {
+    statements: write.partitionScript(target, partition, options.brotli === true),
+    plan,
+    target: mapped,
+    source: mappedOld,
+  };
+}
+
+async function gather(stream: ByteStream): Promise<Uint8Array> {
+  const parts: Uint8Array[] = [];
+  for await (const part of stream) parts.push(part);
+  const out = new Uint8Array(parts.reduce((sum, p) => sum + p.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    out.set(part, at);
+    at += part.length;
+  }
+  return out;
+}
+
+/** Puts list, new data and patches into the package. */
+async function addDifference(plan: PackagePlan, d: Difference, options: BlockOptions): Promise<void> {
+  const { partition, newData } = d.statements;
+  plan.addBytes(`${partition}.transfer.list`, encodeText(d.plan.list), FILE);
+  if (options.brotli === true) {
+    const packed = await gather(options.codecs.brotliCompress(newDataOf(d.plan, d.target)));
+    plan.add({
+      input: { name: newData, method: 0, externalAttributes: modeAttributes(FILE) },
+      size: packed.length,
+      content: async function* () {
+        if (packed.length > 0) yield packed;
+      },
+    });
+  } else {
+    plan.add({
+      input: { name: newData, method: 8, externalAttributes: modeAttributes(FILE) },
+      size: d.plan.newSize,
+      content: () => newDataOf(d.plan, d.target),
+    });
+  }
+  const { patchData } = d.plan;
+  plan.add({
+    input: { name: `${partition}.patch.dat`, method: 0, externalAttributes: modeAttributes(FILE) },
+    size: patchData.length,
+    content: async function* () {
+      if (patchData.length > 0) yield patchData;
+    },
+  });
+}
+
+/** The update of a partition in the script, and its data in the package. */
+export async function writeUpdate(
+  script: Script,
+  plan: PackagePlan,
+  d: Difference,
+  { progress, options }: { progress?: number; options: BlockOptions },
+): Promise<void> {
+  const { partition } = d.statements;
+  script.print(
+    d.source === undefined
+      ? `Patching ${partition} image unconditionally...`
+      : `Patching ${partition} image after verification.`,
+  );
+  if (progress !== undefined) script.showProgress(progress, 0);
+  await addDifference(plan, d, options);
+  write.updatePartition(script, d.statements);
+  if (options.verify !== true) return;
+  const { image, extended } = d.target;
+  const zeros = options.digests.create("sha1");
+  for (let i = 0; i < size(extended); i++) zeros.update(new Uint8Array(image.blockSize));
+  write.verifyUpdated(script, d.statements, {
+    ranges: image.care,
+    sha1: await sha1Of(image, image.care, options.digests),
+    extended,
+    extendedSha1: toHex(zeros.digest()),
+  });
+}

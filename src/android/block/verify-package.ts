@@ -1,0 +1,50 @@
+/** A package that changes nothing and tells whether the device has a build (`--gen_verify`). */
+import { needImage } from "../releasetools/full.ts";
+import { mountFlags } from "../releasetools/files71.ts";
+import { assertDevice, identityOf, mountOem } from "../releasetools/identity.ts";
+import type { MadePackage } from "../releasetools/options.ts";
+import { needPartition } from "../target-files/fstab.ts";
+import type { TargetFiles } from "../target-files/target-files.ts";
+import { rawText } from "./ranges.ts";
+import { type BlockOptions, PARTITIONS, hasPartition, loadImage, sha1Of } from "./partitions.ts";
+import { begin, finish } from "./frame.ts";
+
+/** A package that changes nothing and tells whether the device has this build (`--gen_verify`). */
+export async function makeVerifyPackage(target: TargetFiles, options: BlockOptions): Promise<MadePackage> {
+  const { script, plan } = begin(target, options);
+  const identity = identityOf(target, options.oem);
+  const { fingerprint } = identity;
+  const metadata = new Map([
+    ["post-build", fingerprint],
+    ["pre-device", identity.device],
+    ["post-timestamp", target.prop("ro.build.date.utc")],
+    ["ota-required-cache", "0"],
+  ]);
+  if (identity.oem.length > 0) mountOem(script, identity, options.oem, mountFlags(target, "/oem"));
+  assertDevice(script, identity);
+  script.print(`Verifying device images against ${fingerprint}...`);
+  script.append("");
+  const verdict = (check: string, name: string): void => {
+    script.append(`${check} && ui_print("    Verified.") || ui_print("\\"${name}\\" has unexpected contents.");`);
+    script.append("");
+  };
+  for (const name of ["boot", "recovery"] as const) {
+    const image = await needImage(target, name);
+    const { type, device } = needPartition(target.fstab, `/${name}`);
+    const text = `${type}:${device}:${image.data.length}:${image.sha1}`;
+    script.print(`Verifying ${name}...`);
+    verdict(`apply_patch_check("${text}")`, text);
+  }
+  for (const partition of PARTITIONS) {
+    if (!hasPartition(target, partition)) continue;
+    const { image } = await loadImage(target, partition);
+    const { device } = needPartition(target.fstab, `/${partition}`);
+    script.print(`Verifying ${partition}...`);
+    verdict(
+      `range_sha1("${device}", "${rawText(image.care)}") == "${await sha1Of(image, image.care, options.digests)}"`,
+      device,
+    );
+  }
+  script.setProgress(1);
+  return finish(plan, script, target, { metadata, options });
+}
