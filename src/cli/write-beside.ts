@@ -1,4 +1,5 @@
 /** Small files read whole, and files that appear complete or not at all: written beside their place and renamed. */
+import { rmSync } from "node:fs";
 import { open, readFile, rename, rm } from "node:fs/promises";
 import { dirname, basename, join } from "node:path";
 import { OtaError } from "../core/errors.ts";
@@ -8,6 +9,11 @@ import { deviceError } from "../device/system-errors.ts";
 /** Lets `write` make a file beside `path` and renames it there; what a failure leaves is removed. */
 export async function writeBeside<T>(path: string, write: (temporary: string) => Promise<T>): Promise<T> {
   const temporary = join(dirname(path), `.${basename(path)}.${process.pid}.part`);
+  // A second Ctrl-C ends the process at once, without the clean-up below.
+  const removeAtExit = () => {
+    rmSync(temporary, { force: true });
+  };
+  process.once("exit", removeAtExit);
   try {
     const result = await write(temporary);
     await rename(temporary, path);
@@ -15,6 +21,8 @@ export async function writeBeside<T>(path: string, write: (temporary: string) =>
   } catch (e) {
     await rm(temporary, { force: true });
     throw e instanceof OtaError || !(e instanceof Error && "code" in e) ? e : deviceError(e, path);
+  } finally {
+    process.off("exit", removeAtExit);
   }
 }
 
