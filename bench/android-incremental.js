@@ -1,6 +1,7 @@
 // An incremental of two builds of 300 MB and more, made of Debian packages as SYSTEM trees: time, memory, processors, and the
 // size of the package against what bsdiff 4.3 (Debian's program) and imgdiff over it make of the same files.
-// Usage: node bench/android-incremental.js [folder] [--reference all|none|N]; needs apt-get, dpkg-deb, bsdiff, GNU time.
+// Usage: node bench/android-incremental.js [folder] [--reference all|none|N] [--same-kernel]; needs apt-get, dpkg-deb, bsdiff, GNU time.
+// --same-kernel: only the other packages differ, for a run of a minute.
 // N: reference patches for every N-th changed file below a mebibyte, and for all larger ones.
 import { execFile, execFileSync, spawnSync } from "node:child_process";
 import { Buffer } from "node:buffer";
@@ -149,9 +150,12 @@ async function main() {
   const argv = process.argv.slice(2);
   const at = argv.indexOf("--reference");
   const reference = at < 0 ? "all" : argv.splice(at, 2)[1];
+  const sameKernel = argv.includes("--same-kernel");
+  if (sameKernel) argv.splice(argv.indexOf("--same-kernel"), 1);
   const folder = path.resolve(argv[0] ?? fileURLToPath(new URL("../.otaforge/android-incremental", import.meta.url)));
   mkdirSync(folder, { recursive: true });
-  const pairs = [twoKernels(), ...PACKAGES.map(twoVersions)];
+  const kernels = twoKernels();
+  const pairs = [sameKernel ? [kernels[0], kernels[0]] : kernels, ...PACKAGES.map(twoVersions)];
   const [old, fresh] = ["old", "new"].map((which) => path.join(folder, `${which}-target_files.zip`));
   for (const [i, file] of [old, fresh].entries()) {
     if (existsSync(file)) continue;
