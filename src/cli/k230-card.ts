@@ -1,6 +1,7 @@
 /** Opens a K230's card for a command: a device description, or a file or node named on the command line. */
 import { existsSync, mkdirSync, realpathSync, statSync } from "node:fs";
 import { createHash } from "node:crypto";
+import { rmdir } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { Option, type Command } from "commander";
@@ -113,10 +114,17 @@ async function lockMedium(file: string, command: string): Promise<{ release(): P
   const { acquireLock } = await import("../device/processes.ts");
   const name = createHash("sha256").update(file).digest("hex").slice(0, 32);
   // Not os.userInfo(): a board may have no /etc/passwd.
-  const user = process.getuid?.() ?? 0;
-  const state = stateStore(join(tmpdir(), `otaforge-locks-${user}`, name), 0o700);
+  const folder = join(tmpdir(), `otaforge-locks-${process.getuid?.() ?? 0}`, name);
+  const state = stateStore(folder, 0o700);
   const clock = { nowMs: () => Date.now(), monotonicMs: () => performance.now() };
-  return acquireLock({ state, clock, bootId: async () => undefined }, command);
+  const lock = await acquireLock({ state, clock, bootId: async () => undefined }, command);
+  return {
+    async release() {
+      await lock.release();
+      // Not empty: another installer is about to take it.
+      await rmdir(folder).catch(() => undefined);
+    },
+  };
 }
 
 async function openDescribed(

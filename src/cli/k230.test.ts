@@ -10,7 +10,7 @@ import {
 } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
-import { tmpdir } from "node:os";
+import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { describe, expect, it } from "vitest";
@@ -22,6 +22,8 @@ import {
   vectorNames,
   vectorPath,
 } from "../../test/support/k230-vectors.ts";
+import { cardRunning, fullImage, makeDelta, NEW, OLD } from "../../test/support/k230-delta.ts";
+import { nodeProcesses } from "../device/processes.ts";
 import { k230BootMain } from "./commands/k230-boot.ts";
 import { kdimgMain } from "./commands/kdimg.ts";
 import { testOtaMain } from "./commands/test-ota.ts";
@@ -111,6 +113,43 @@ describe("kdimg", () => {
     expect(readdirSync(join(at, "out"))).toEqual(["rtt", "uboot"]);
     expect(readFileSync(join(at, "victim"), "utf8")).toBe("untouched");
     expect(readFileSync(join(at, "out/rtt")).length).toBe(8192);
+  });
+});
+
+describe("a card", () => {
+  it("has one writer at a time, and the second is told who holds it", async () => {
+    const at = bench();
+    const before = card(at);
+    // The parent of the tests is a process that lives and is not this one.
+    const pid = process.ppid;
+    const started = await nodeProcesses.started(pid);
+    mkdirSync(join(at, ".otaforge"));
+    const owner = { command: "the first", pid, started, host: hostname(), boot: "", sinceMs: 0 };
+    writeFileSync(join(at, ".otaforge/lock"), JSON.stringify(owner));
+    for (const [main, argv] of [
+      [testOtaMain, ["--device", "DEVICE.json", "image.kdimg"]],
+      [otaforgeMain, ["install", "image.kdimg", "--device", "DEVICE.json"]],
+      [otaforgeMain, ["health", "rollback", "--device", "DEVICE.json"]],
+    ] as const) {
+      const second = await run(main, at, argv);
+      expect([second.code, second.io.stderr()]).toEqual([6, expect.stringContaining("the first")]);
+      expect(card(at)).toBe(before);
+    }
+    expect((await run(testOtaMain, at, ["--disk", "card.img", "image.kdimg"])).code).toBe(0);
+  });
+
+  it("gets the full image named with a delta whose base does not run there", async () => {
+    const at = bench();
+    writeFileSync(join(at, "card.img"), cardRunning({ ...OLD, rtt: NEW.rtt }));
+    writeFileSync(join(at, "delta.kdimg"), (await makeDelta(OLD, NEW)).image);
+    writeFileSync(join(at, "full.kdimg"), fullImage(NEW));
+    const before = card(at);
+    const alone = await run(testOtaMain, at, ["--disk", "card.img", "delta.kdimg"]);
+    expect([alone.code, alone.io.stderr()]).toEqual([5, expect.stringContaining("--full")]);
+    expect(card(at)).toBe(before);
+    const json = ["--json", "--progress", "none", "--full", "full.kdimg"];
+    const full = await run(testOtaMain, at, ["--disk", "card.img", ...json, "delta.kdimg"]);
+    expect(full.json()).toMatchObject({ outcome: "installed", slot: "b" });
   });
 });
 

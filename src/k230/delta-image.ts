@@ -51,14 +51,28 @@ export async function findBases(
     }
     const found = await sha256Of(medium, entry.offset, delta.baseSize);
     if (found !== toHex(delta.baseSha256)) {
-      const installed =
-        delta.resultSize <= entry.size &&
-        (await sha256Of(medium, entry.offset, delta.resultSize)) === toHex(delta.resultSha256);
+      const installed = await holdsResults(medium, toc, running, parts);
       throw wrongBase(entry.name, toHex(delta.baseSha256), found, installed);
     }
     bases.set(name, { offset: entry.offset, size: delta.baseSize });
   }
   return bases;
+}
+
+/** Whether the running slot holds what the image makes, in all its parts. */
+async function holdsResults(
+  medium: Medium,
+  toc: readonly TocEntry[],
+  running: Slot,
+  parts: readonly InstallPart[],
+): Promise<boolean> {
+  for (const { name, result } of parts) {
+    const entry = findEntry(toc, `${name}_${running}`);
+    if (entry === undefined || result.size > entry.size || entry.offset + result.size > medium.target.size)
+      return false;
+    if ((await sha256Of(medium, entry.offset, result.size)) !== toHex(result.sha256)) return false;
+  }
+  return true;
 }
 
 function wrongBase(where: string, expected: string, found: string, installed = false): OtaError {
