@@ -24,12 +24,20 @@ function unprotected(map: PackageMap): (at: number) => boolean {
   return (at) => map.records.some((r) => at >= r.offset && at < r.payloadOffset);
 }
 
+/** Which offsets are tried: every `step`-th one from `start` on; by default all. */
+export interface Every {
+  readonly step: number;
+  readonly start: number;
+}
+
+const ALL: Every = { step: 1, start: 0 };
+
 /** Flips every byte once, with a mask that differs from byte to byte. */
-export async function flips(bytes: Uint8Array): Promise<void> {
+export async function flips(bytes: Uint8Array, { step, start }: Every = ALL): Promise<void> {
   const map = await mapPackage(memoryReader(bytes), digests);
   const free = unprotected(map);
   const copy = bytes.slice();
-  for (let at = 0; at < bytes.length; at++) {
+  for (let at = start; at < bytes.length; at += step) {
     (copy[at] as number) ^= (at * 37) % 255 || 255;
     const code = await outcome(copy);
     if (code === "fine" && !free(at)) throw new Error(`a flip at ${at} was not noticed`);
@@ -38,8 +46,8 @@ export async function flips(bytes: Uint8Array): Promise<void> {
 }
 
 /** Cuts at every offset. */
-export async function truncations(bytes: Uint8Array): Promise<void> {
-  for (let length = 0; length < bytes.length; length++) {
+export async function truncations(bytes: Uint8Array, { step, start }: Every = ALL): Promise<void> {
+  for (let length = start; length < bytes.length; length += step) {
     const code = await outcome(bytes.subarray(0, length));
     if (code === "fine") throw new Error(`a cut at ${length} was not noticed`);
   }
