@@ -2,7 +2,7 @@
  * Whole-file verification of a package, formats/android.md section 5.3: streaming, bounded memory, one pass.
  */
 import type { Cancel, Digest, Digests, ProgressSink, RandomReader } from "../../core/ports.ts";
-import { checkCancel, streamRange } from "../../core/streams.ts";
+import { checkCancel, readReusing } from "../../core/streams.ts";
 import { readFooter } from "./footer.ts";
 import type { VerifierRules } from "./footer.ts";
 import type { VerifierKey } from "./keys.ts";
@@ -69,8 +69,11 @@ export async function verifyPackage(
   for (const hash of ["sha1", "sha256"] as const) if (wanted.has(hash)) running.set(hash, options.digests.create(hash));
   let doneBytes = 0;
   if (running.size > 0) {
-    for await (const chunk of streamRange(reader, 0, footer.signedSize, CHUNK)) {
+    // One buffer for all reads: fresh ones would gather to 60 MiB before they are collected.
+    const buffer = new Uint8Array(CHUNK);
+    while (doneBytes < footer.signedSize) {
       checkCancel(options.cancel);
+      const chunk = await readReusing(reader, doneBytes, Math.min(CHUNK, footer.signedSize - doneBytes), buffer);
       for (const digest of running.values()) digest.update(chunk);
       doneBytes += chunk.length;
       options.sink?.progress({ phase: "verify", doneBytes, totalBytes: footer.signedSize });
