@@ -12,6 +12,7 @@ import { BinaryCoder } from "./arithmetic.ts";
 import { codeBlock } from "./block-coder.ts";
 import { decodeCovers, shiftMapOf } from "./covers.ts";
 import { PART_DIGEST_SIZE } from "./layout.ts";
+import { memoryOf } from "./plan.ts";
 import type { ForgeBlock, ForgePatch, ForgeWindow } from "./read.ts";
 import type { ShiftMap } from "./references.ts";
 import { insideRepackers, RepackerSet, type Repacker } from "./repack.ts";
@@ -56,7 +57,8 @@ export interface ForgeDecoder {
   end(): Promise<void>;
 }
 
-function checkLimits({ header }: ForgePatch, { newSize, memoryLimit }: ForgeApplyOptions): void {
+function checkLimits(patch: ForgePatch, { newSize, memoryLimit }: ForgeApplyOptions): void {
+  const { header } = patch;
   if (newSize !== undefined && header.newSize !== newSize) {
     throw new OtaError("FORGE_DAMAGED", {
       what: "the patch makes a file of another size",
@@ -64,11 +66,13 @@ function checkLimits({ header }: ForgePatch, { newSize, memoryLimit }: ForgeAppl
       found: header.newSize,
     });
   }
-  if (memoryLimit !== undefined && header.memoryBytes > memoryLimit) {
+  // What the header says is the maker's word; what the frame's sizes come to is not.
+  const needed = Math.max(header.memoryBytes, memoryOf({ ...header, ...patch }));
+  if (memoryLimit !== undefined && needed > memoryLimit) {
     throw new OtaError("FORGE_DAMAGED", {
       what: "the patch needs more memory than this device allows",
       expected: `at most ${memoryLimit} bytes`,
-      found: header.memoryBytes,
+      found: needed,
       hint: "Make it with smaller blocks or fewer opened containers.",
     });
   }

@@ -19,6 +19,8 @@ import {
 } from "../index.ts";
 import { FORGE_HEADER } from "./layout.ts";
 import { frameSizeOf, parseForgeHeader } from "./read.ts";
+import { encodeSmall } from "./small-data.ts";
+import { VarintWriter } from "./varint.ts";
 
 const maker = createPlainMaker();
 
@@ -325,6 +327,25 @@ describe("hostile patches", () => {
     const patch = await make(old, fresh);
     await expect(gather(old, patch, { newSize: 5 })).rejects.toMatchObject({ code: "FORGE_DAMAGED" });
     await expect(gather(old, patch, { memoryLimit: 1000 })).rejects.toMatchObject({ code: "FORGE_DAMAGED" });
+  });
+
+  it("refuses sizes no device can hold, whoever sealed them", async () => {
+    const limit = 64 * 1024 * 1024;
+    for (const size of [2 ** 20, 2 ** 29, 2 ** 31, 2 ** 50]) {
+      const patch = await make(old, fresh);
+      const header = FORGE_HEADER.decode(patch);
+      const table = new VarintWriter();
+      // No re-packers; one plain segment each; one window of one block.
+      for (const n of [0, 1, 0, old.length, 1, 0, size, 0, old.length, 0, 0, 1, size, size, 0]) table.number(n);
+      table.bytes(new Uint8Array(16));
+      const stored = encodeSmall(table.finish());
+      const sizes = { newSize: size, newViewSize: size, tableSize: stored.length, tableRawSize: table.finish().length };
+      const made = FORGE_HEADER.encode({ ...header, ...sizes, bodySize: 0, memoryBytes: 1 });
+      const bases = patch.subarray(FORGE_HEADER.size, FORGE_HEADER.size + 16);
+      const hostile = resealed(concatBytes(made, bases, stored));
+      await expect(gather(old, hostile, { memoryLimit: limit })).rejects.toMatchObject({ code: "FORGE_DAMAGED" });
+      if (size > 2 ** 30) expect(await outcome(old, hostile)).toBe("FORGE_DAMAGED");
+    }
   });
 
   it("stops when the caller says so", async () => {

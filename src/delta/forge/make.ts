@@ -10,6 +10,7 @@ import { FORGE_HEADER, FORGE_MAGIC, FORGE_VERSION, PART_DIGEST_SIZE } from "./la
 import {
   BASE_UNIT,
   DEFAULT_BLOCK,
+  LARGEST_BLOCK,
   grainBitsFor,
   memoryOf,
   planWindows,
@@ -37,7 +38,7 @@ export interface ForgeMakeOptions {
   readonly repackers?: readonly Repacker[];
   /** Finders of streams of re-packers beyond the toolkit. */
   readonly finders?: readonly PartFinder[];
-  /** Bytes of new's view in one block, which is what an interrupted apply repeats: 1 or more. Default 8 MiB. */
+  /** Bytes of new's view in one block, which is what an interrupted apply repeats: 1 byte to 256 MiB. Default 8 MiB. */
   readonly blockSize?: number;
   /** Base 2 logarithm of the models' slots, 12 to 22; memory and a little size. Default by the size of new. */
   readonly tableBits?: number;
@@ -238,7 +239,7 @@ async function makeOf(
   [old, fresh]: readonly [RandomReader, RandomReader],
   options: ForgeMakeOptions,
 ): Promise<ForgeDelta> {
-  const planned = planWindows(pair.newSegments, options.blockSize ?? DEFAULT_BLOCK);
+  const planned = planWindows(pair.newSegments, Math.min(LARGEST_BLOCK, options.blockSize ?? DEFAULT_BLOCK));
   const shape = {
     tableBits: options.tableBits ?? tableBitsFor(planned),
     grainBits: grainBitsFor(Math.min(pair.oldView.size, MAX_MAPPED)),

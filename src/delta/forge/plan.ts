@@ -6,6 +6,8 @@ import { KEPT_UNPACKED } from "./view-reader.ts";
 export const BASE_UNIT = 1024 * 1024;
 /** Bytes of new's view in a block, unless the caller says otherwise. */
 export const DEFAULT_BLOCK = 8 * 1024 * 1024;
+/** Blocks a caller may ask for; a packed part in one may make it larger. */
+export const LARGEST_BLOCK = 256 * 1024 * 1024;
 /** Bytes of new's view in a window: its covers and its map of old are all a device holds of either. */
 const WINDOW = 128 * 1024 * 1024;
 /** Entries of a window's map of old: grains grow so that a device needs no more, 16 MiB. */

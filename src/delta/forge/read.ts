@@ -52,6 +52,11 @@ export interface ForgePatch {
 
 /** The table of a patch of gigabytes with a million packed parts stays below. */
 const MAX_TABLE = 64 * 1024 * 1024;
+/** Decoding a table takes time: it may be so many times its stored size, and some more. */
+const TABLE_RATIO = 256;
+const TABLE_SURE = 65536;
+/** Most bytes of a block, in view and file. */
+export const MAX_BLOCK = 1024 * 1024 * 1024;
 /** Base digests of 4 TiB in units of 1 MiB. */
 const MAX_BASES = 4 * 1024 * 1024;
 /** Coded covers of {@link MAX_COVERS} stay below. */
@@ -98,7 +103,7 @@ export function parseForgeHeader(bytes: Uint8Array): ForgeHeader {
     tableBits >= 12 &&
     tableBits <= 22 &&
     (grainBits === 0 || (grainBits >= 5 && grainBits <= 16)) &&
-    tableRawSize <= MAX_TABLE &&
+    tableRawSize <= Math.min(MAX_TABLE, TABLE_RATIO * tableSize + TABLE_SURE) &&
     tableSize <= MAX_TABLE &&
     windowCount <= MAX_BLOCKS &&
     baseCount(header) <= MAX_BASES;
@@ -191,6 +196,9 @@ function readWindows(
       viewAt += viewSize;
       fileAt += fileSize;
       storedAt += storedSize;
+      if (viewSize > MAX_BLOCK || fileSize > MAX_BLOCK || storedSize > MAX_BLOCK) {
+        throw damaged("a block is beyond the limits of the format", { where });
+      }
       if (fileSize === 0 || !borderFits(segments, viewAt, fileAt)) {
         throw damaged("a block does not end where its segments do", { where: `${where}, new ${hexOffset(fileAt)}` });
       }
