@@ -42,12 +42,9 @@ describe("A2 a signed package of 5 GiB", () => {
     const verify = ["verify", "pack", "--key", "release.pub.pem", "--progress", "none"];
     const good = run("otaforge", ...verify);
     expect([good.status, good.stdout]).toEqual([0, expect.stringContaining("signed by")]);
+    // A size of 32 bits would end long before it.
     flip(pack, size - 1, 1);
     const bad = run("otaforge", ...verify);
     expect([bad.status, bad.stderr]).toEqual([4, expect.stringContaining("differs from what was signed")]);
-    flip(pack, size - 1, 0);
-    // Bytes that a size of 32 bits would not reach.
-    flip(pack, 2 ** 32 + 70_000, 1);
-    expect(run("otaforge", ...verify).status).toBe(4);
   });
 });
