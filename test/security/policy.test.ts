@@ -1,5 +1,4 @@
 /** Rows A5, A10, A12, A13, A14, A16, A20, A26, A29: what a device with keys accepts, by the commands that install. */
-import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
@@ -8,6 +7,7 @@ import { createSimulatedDevice, openJournal, type OpenedDevice } from "../../src
 import type { Device } from "../../src/core/ports.ts";
 import { rehearse } from "../../src/rehearse/index.ts";
 import { raiseFloor, type Vouched } from "../../src/cli/vouch.ts";
+import { selfSigned } from "../support/certificate.ts";
 import { FORMS, otaforge, signedBench, type Bench, type Form } from "../support/signed-benches.ts";
 
 const MANIFEST_FORMS = FORMS.filter((f) => f !== "android");
@@ -267,19 +267,9 @@ describe("A26 no clock", () => {
   test("an expired certificate still carries its key", async () => {
     const bench = await signedBench("sigmastar");
     const put = (name: string, text: string): void => writeFileSync(join(bench.folder, name), text);
-    put("index.txt", "");
-    put("serial", "01\n");
-    const policy = "[p]\ncommonName=supplied\n";
-    put(
-      "ca.cnf",
-      `[ca]\ndefault_ca=d\n[d]\ndatabase=index.txt\nserial=serial\nnew_certs_dir=.\ndefault_md=sha256\npolicy=p\n${policy}`,
-    );
-    const openssl = (line: string): void =>
-      void execFileSync("openssl", line.split(" "), { cwd: bench.folder, stdio: "pipe" });
-    openssl("req -new -newkey rsa:2048 -nodes -keyout c.pem -out c.csr -subj /CN=old");
-    openssl(
-      "ca -batch -selfsign -keyfile c.pem -in c.csr -out c.x509.pem -startdate 990101000000Z -enddate 000101000000Z -config ca.cnf -notext",
-    );
+    const own = await selfSigned("old", new Date("1999-01-01"), new Date("2000-01-01"));
+    put("c.pem", own.key);
+    put("c.x509.pem", own.certificate);
     describeDevice(bench, { keys: ["c.x509.pem"] });
     await sign(bench, "--key", "c.pem");
     expect((await bench.install()).code).toBe(0);

@@ -1,6 +1,5 @@
 /** A small signed package of each family and form, with a device on disk that trusts its key: what the security tests attack. */
 import { createHash } from "node:crypto";
-import { execFileSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -8,6 +7,7 @@ import { gzipSync } from "node:zlib";
 import { captureIo } from "../../src/cli/io.ts";
 import { otaforgeMain } from "../../src/cli/otaforge.ts";
 import { runGuarded } from "../../src/cli/run.ts";
+import { selfSigned } from "./certificate.ts";
 import { makeZip } from "./make-zip.ts";
 import { vectorBytes, vectorDisk } from "./k230-vectors.ts";
 import { noise, testPackage } from "./sigmastar-package.ts";
@@ -121,11 +121,9 @@ export async function signedBench(form: Form, version = "2.0.0"): Promise<Bench>
         "META-INF/com/android/metadata": "post-timestamp=1\n",
       }),
     );
-    const key = ["-keyout", "release.pem", "-out", "release.x509.pem", "-subj", "/CN=release", "-days", "9000"];
-    execFileSync("openssl", ["req", "-x509", "-newkey", "rsa:2048", "-sha256", "-nodes", ...key], {
-      cwd: folder,
-      stdio: "pipe",
-    });
+    const own = await selfSigned("release", new Date("2020-01-01"), new Date("2049-01-01"));
+    put("release.pem", own.key);
+    put("release.x509.pem", own.certificate);
     put(
       "DEVICE.json",
       JSON.stringify({
