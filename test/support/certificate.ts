@@ -26,7 +26,7 @@ export async function selfSigned(name: string, from: Date, to: Date): Promise<Te
     hash: "SHA-256",
   };
   const { privateKey, publicKey } = await webcrypto.subtle.generateKey(algorithm, true, ["sign", "verify"]);
-  const engine = new pkijs.CryptoEngine({ name: "node", crypto: webcrypto as unknown as Crypto });
+  const engine = new pkijs.CryptoEngine({ name: "node", crypto: webcrypto });
   const certificate = new pkijs.Certificate({ version: 2, serialNumber: new asn1js.Integer({ value: 1 }) });
   const commonName = new pkijs.AttributeTypeAndValue({
     type: "2.5.4.3",
@@ -36,8 +36,8 @@ export async function selfSigned(name: string, from: Date, to: Date): Promise<Te
   certificate.subject.typesAndValues.push(commonName);
   certificate.notBefore.value = from;
   certificate.notAfter.value = to;
-  await certificate.subjectPublicKeyInfo.importKey(publicKey as CryptoKey, engine);
-  await certificate.sign(privateKey as CryptoKey, "SHA-256", engine);
+  await certificate.subjectPublicKeyInfo.importKey(publicKey, engine);
+  await certificate.sign(privateKey, "SHA-256", engine);
   return {
     key: pem("PRIVATE KEY", await webcrypto.subtle.exportKey("pkcs8", privateKey)),
     certificate: pem("CERTIFICATE", certificate.toSchema(true).toBER(false)),
