@@ -71,7 +71,9 @@ function align(n: number): number {
 /** Distance of indexed seeds in a window. */
 export function stepFor(settings: Settings, size: number): number {
   if (size <= 256 * MIB) return settings.step;
-  return size <= 384 * MIB ? Math.max(2, settings.step) : 4;
+  if (size <= 384 * MIB) return Math.max(2, settings.step);
+  // At 4, a gibibyte of dense old took 2.6 GiB with its index.
+  return size <= 768 * MIB ? 4 : 8;
 }
 
 /**
