@@ -9,7 +9,9 @@ import {
   openImage,
   OPERATION_NUMBER,
   planAbPackage,
+  readKeys,
   signPlan,
+  verifyPayloadMetadata,
   writeUnsignedPlan,
   type AbBuild,
   type MadeAbPackage,
@@ -17,8 +19,10 @@ import {
   type MappedFile,
   type PackageSigner,
   type PayloadPartition,
+  type PayloadSigner,
 } from "../android/index.ts";
 import { createPackers } from "../android/payload/packers.node.ts";
+import { payloadSignerFromProgram } from "../android/signing/payload-signer.node.ts";
 import { parseKeyValues } from "../android/target-files/key-values.ts";
 import { toHex } from "../core/bytes.ts";
 import { OtaError } from "../core/errors.ts";
@@ -28,6 +32,8 @@ import { decodeText } from "../core/text.ts";
 import { openZip } from "../core/zip/index.ts";
 import { createDeltaEngine } from "../delta/engine.node.ts";
 import { nodeCodecs, nodeDigests } from "../device/index.ts";
+import { writeLogDiff } from "./android-log-diff.ts";
+import { payloadOfZip } from "./android-payload.ts";
 import { createPendingFile, type PendingFile } from "./android-output.ts";
 import type { OtaPorts, OtaRequest, OtaResult } from "./android-request.ts";
 import { openSigner, verifyOwn } from "./android-signer.ts";
@@ -37,6 +43,8 @@ import { createScratchFile, type ScratchFile } from "./scratch-file.ts";
 const MAX_TEXT = 16 * 2 ** 20;
 /** Deltas of builds that do not say their minor version: what every update engine since Android 7 can apply. */
 const FIRST_MINOR = 4;
+/** Bytes of a signature by the most common kind of key. */
+const RSA_2048 = 256;
 const PATCHES: ReadonlySet<number> = new Set([OPERATION_NUMBER.SOURCE_BSDIFF, OPERATION_NUMBER.BROTLI_BSDIFF]);
 
 /** Whether the target files are those of an A/B device. */
@@ -145,13 +153,22 @@ function checkBuilds(target: AbBuild, source: AbBuild, request: OtaRequest): voi
     });
   }
   const [old, fresh] = [source, target].map((b) => Number(b.needProp("ro.build.date.utc"))) as [number, number];
-  if (fresh < old && !request.downgrade && !request.omitPrereq) {
+  const asked = request.downgrade ? "--downgrade" : request.overrideTimestamp ? "--override_timestamp" : undefined;
+  if (asked !== undefined && !(fresh < old)) {
+    throw new OtaError("ANDROID_NOT_POSSIBLE", {
+      what: `${asked} was given, and the target build is not older than the source build`,
+      where: "ro.build.date.utc",
+      expected: `less than ${old}`,
+      found: fresh,
+    });
+  }
+  if (fresh < old && asked === undefined && !request.omitPrereq) {
     throw new OtaError("ANDROID_NOT_POSSIBLE", {
       what: "the target build is older than the source build: the device would refuse the package",
       where: "ro.build.date.utc",
       expected: `${old} or later`,
       found: fresh,
-      hint: "Say --downgrade (user data is wiped), or -n to leave the check out.",
+      hint: "Say --downgrade (user data is wiped), --override_timestamp (user data stays), or -n to leave the check out.",
     });
   }
 }
@@ -166,6 +183,26 @@ function minorVersionOf(target: AbBuild, source: AbBuild | undefined, ports: Ota
     );
   }
   return minor ?? FIRST_MINOR;
+}
+
+/** Who signs the payload: the program that was named, or the package's own signer. */
+function payloadSignerOf(request: OtaRequest, signer: PackageSigner | undefined): PayloadSigner | undefined {
+  if (request.payloadSigner === undefined) return signer;
+  const { program, args, signatureSize = signer?.signatureSize ?? RSA_2048 } = request.payloadSigner;
+  const path = program.includes("/") ? resolve(request.cwd, program) : program;
+  return payloadSignerFromProgram({ program: path, args, signatureSize });
+}
+
+/** A device may know another key for payloads than for packages; most do not. */
+async function checkPayloadSigner(reader: RandomReader, signer: PackageSigner, ports: OtaPorts): Promise<void> {
+  const keys = await readKeys(signer.otacert, { name: "the signing certificate", codecs: nodeCodecs });
+  const zip = await openZip(reader, { codecs: nodeCodecs });
+  const { state } = await verifyPayloadMetadata(await payloadOfZip(zip), keys, { digests: nodeDigests });
+  if (state === "good") return;
+  ports.progress.note(
+    "warning",
+    "the payload signer's signature is not by the key of the package's certificate: only devices that hold the signer's own key take the payload",
+  );
 }
 
 async function write(
@@ -212,13 +249,15 @@ export async function makeAb(request: OtaRequest, ports: OtaPorts): Promise<OtaR
     const partitions: PayloadPartition[] = [];
     for (const name of target.partitions) partitions.push(await openPartition(name, target, source, images));
     const securityPatchLevel = target.prop("ro.build.version.security_patch");
-    const maxTimestamp = Number((request.downgrade ? (source ?? target) : target).needProp("ro.build.date.utc"));
+    const backwards = request.downgrade || request.overrideTimestamp;
+    const maxTimestamp = Number((backwards ? (source ?? target) : target).needProp("ro.build.date.utc"));
+    const payloadSigner = payloadSignerOf(request, signer);
     const options: MakePayloadOptions = {
       minorVersion: minorVersionOf(target, source, ports),
       ...(request.omitPrereq ? {} : { maxTimestamp }),
       ...(target.dynamicPartitions === undefined ? {} : { dynamicPartitions: target.dynamicPartitions }),
       ...(securityPatchLevel === undefined ? {} : { securityPatchLevel }),
-      ...(signer === undefined ? {} : { signer }),
+      ...(payloadSigner === undefined ? {} : { signer: payloadSigner }),
       packers,
       delta: engine,
       digests: nodeDigests,
@@ -228,9 +267,14 @@ export async function makeAb(request: OtaRequest, ports: OtaPorts): Promise<OtaR
       cancel,
     };
     const payload = await makePayload(partitions, options);
-    const { wipeUserData, downgrade, keepSlot, fota } = request;
-    const made = await planAbPackage(payload, target, source, { wipeUserData, downgrade, keepSlot, fota });
+    const { wipeUserData, downgrade, overrideTimestamp, keepSlot, fota } = request;
+    const how = { wipeUserData, downgrade, overrideTimestamp, keepSlot, fota };
+    const made = await planAbPackage(payload, target, source, how);
     const size = await write(made, signer, file, ports);
+    if (request.payloadSigner !== undefined && signer !== undefined) {
+      await checkPayloadSigner(file.reader(size), signer, ports);
+    }
+    if (source !== undefined) await writeLogDiff(request, source.zip, target.zip);
     const operations = payload.manifest.partitions.flatMap((p) => p.operations);
     const digest = nodeDigests.create("sha256");
     for await (const chunk of streamRange(file.reader(size))) digest.update(chunk);

@@ -33,6 +33,7 @@ import type { ZipArchive } from "../core/zip/index.ts";
 import { createDeltaEngine } from "../delta/engine.node.ts";
 import { nodeCodecs, nodeDigests } from "../device/index.ts";
 import { isAbBuild, makeAb } from "./android-ab.ts";
+import { writeLogDiff } from "./android-log-diff.ts";
 import { createPendingFile, type PendingFile } from "./android-output.ts";
 import type { OtaPorts, OtaRequest, OtaResult } from "./android-request.ts";
 import { openSigner, verifyOwn } from "./android-signer.ts";
@@ -115,18 +116,40 @@ async function readOem(request: OtaRequest): Promise<Pick<Files71Options, "oem">
   return { oem: { values: parseKeyValues(decodeText(text), file), noMount: request.oemNoMount } };
 }
 
+/** Options of later tools than the one that was asked for. @throws OtaError USAGE */
+function refuseLaterOptions(request: OtaRequest, progress: ProgressSink): void {
+  if (request.payloadSigner !== undefined || request.keepSlot) {
+    progress.note("warning", "--payload_signer and --keep_slot are for A/B packages: without effect on this one");
+  }
+  if (request.era !== "4.4") return;
+  const given = [
+    request.verify ? "--verify" : undefined,
+    request.downgrade ? "--downgrade" : undefined,
+    request.overrideTimestamp ? "--override_timestamp" : undefined,
+    request.oemSettings === undefined ? undefined : "--oem_settings",
+    request.binary === undefined ? undefined : "--binary",
+  ].filter((o) => o !== undefined);
+  if (given.length === 0) return;
+  throw new OtaError("USAGE", {
+    what: "the 4.4 tool does not know this option",
+    where: given.join(", "),
+    hint: "Add --era 7.1, or --block.",
+  });
+}
+
 async function make(
   target: TargetFiles,
   source: TargetFiles | undefined,
   options: MakeOptions,
   request: OtaRequest,
 ): Promise<MadePackage> {
-  const { block, era, binary, verify, downgrade } = request;
+  const { block, era, binary, verify, downgrade, overrideTimestamp } = request;
   if (era === "4.4") return source === undefined ? makeFull(target, options) : makeIncremental(source, target, options);
   const options71: Files71Options = {
     ...options,
     verify,
     downgrade,
+    overrideTimestamp,
     ...(await readOem(request)),
     ...(binary === undefined ? {} : { binary: new Uint8Array(await readFile(resolve(request.cwd, binary))) }),
   };
@@ -155,6 +178,7 @@ export async function makeOta(request: OtaRequest, ports: OtaPorts): Promise<Ota
   if (request.payload === "always" || (request.payload === "auto" && (await isAbBuild(request)))) {
     return makeAb(request, ports);
   }
+  refuseLaterOptions(request, progress);
   const files = new OpenFiles();
   const jobs = request.jobs ?? availableParallelism();
   let engine: ReturnType<typeof createDeltaEngine> | undefined;
@@ -189,6 +213,7 @@ export async function makeOta(request: OtaRequest, ports: OtaPorts): Promise<Ota
     };
     const made = await make(target, source, options, request);
     const size = await write(made, signer, file, request, ports);
+    if (source !== undefined) await writeLogDiff(request, source.zip, target.zip);
     const digest = nodeDigests.create("sha256");
     for await (const chunk of streamRange(file.reader(size))) digest.update(chunk);
     await file.keep();

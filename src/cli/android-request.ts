@@ -34,9 +34,23 @@ export interface OtaRequest {
   readonly payload: "auto" | "always" | "never";
   /** An older build over a newer one: user data is wiped. */
   readonly downgrade: boolean;
+  /** An older build over a newer one whose build times are in the wrong order: user data stays. */
+  readonly overrideTimestamp: boolean;
+  /** File for what differs between the two builds. */
+  readonly logDiff?: string;
   /** A/B: the device keeps its slot at the next boot. */
   readonly keepSlot: boolean;
+  /** A/B: who signs the payload, when the package's signer does not. */
+  readonly payloadSigner?: PayloadSignerRequest;
   readonly signing: SigningRequest;
+}
+
+/** A program that is called with `-in HASH_FILE -out SIGNATURE_FILE` behind its arguments. */
+export interface PayloadSignerRequest {
+  readonly program: string;
+  readonly args: readonly string[];
+  /** Most bytes of a signature; absent: that of the package's key, or 256. */
+  readonly signatureSize?: number;
 }
 
 export interface BlockRequest {

@@ -38,14 +38,14 @@ export async function openSigner(
   progress: ProgressSink,
 ): Promise<PackageSigner | undefined> {
   const { none, command, certificate, searchPath, key, password, privateKeySuffix, publicKeySuffix } = request.signing;
+  if (searchPath !== undefined) {
+    const folder = resolve(request.cwd, searchPath);
+    process.env["PATH"] = [join(folder, "bin"), folder, process.env["PATH"] ?? ""].join(delimiter);
+  }
   if (none) return undefined;
   let signer: PackageSigner;
   const path = resolve(request.cwd, keyPath(key ?? defaultKey));
   if (command !== undefined) {
-    if (searchPath !== undefined) {
-      const folder = resolve(request.cwd, searchPath);
-      process.env["PATH"] = [join(folder, "bin"), folder, process.env["PATH"] ?? ""].join(delimiter);
-    }
     const file =
       certificate === undefined ? `${path}${publicKeySuffix ?? ".x509.pem"}` : resolve(request.cwd, certificate);
     signer = await signerFromCommand(command, file);

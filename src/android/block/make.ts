@@ -107,12 +107,12 @@ export async function makeBlockIncremental(
   const { script, plan, note } = begin(target, options);
   const version = transferVersion(target);
   const wipe = options.wipeUserData === true || options.downgrade === true;
-  checkOrder(source, target, options.downgrade === true, note);
+  const postTimestamp = checkOrder(source, target, options, note);
   const [before, after] = [identityOf(source, options.oem), identityOf(target, options.oem)];
   const [preBuild, postBuild] = [before.fingerprint, after.fingerprint];
   const metadata = new Map([
     ["pre-device", before.device],
-    ["post-timestamp", target.prop("ro.build.date.utc")],
+    ["post-timestamp", postTimestamp],
     ["pre-build", preBuild],
     ["post-build", postBuild],
     ["pre-build-incremental", source.prop("ro.build.version.incremental")],

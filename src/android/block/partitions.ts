@@ -6,7 +6,7 @@ import { memoryReader } from "../../core/streams.ts";
 import { encodeText } from "../../core/text.ts";
 import { fromLatin1 } from "../latin1.ts";
 import { openImage, type BlockImage } from "../images/sparse.ts";
-import type { OemSettings } from "../releasetools/identity.ts";
+import type { OemSettings, OrderOptions } from "../releasetools/identity.ts";
 import type { MakeOptions } from "../releasetools/options.ts";
 import { modeAttributes, type PackagePlan } from "../releasetools/package-plan.ts";
 import type { Script } from "../releasetools/script.ts";
@@ -18,14 +18,12 @@ import { size, type Ranges } from "./ranges.ts";
 import * as write from "./script.ts";
 
 /** What block-based packages take beside the common options. */
-export interface BlockOptions extends MakeOptions {
+export interface BlockOptions extends MakeOptions, OrderOptions {
   readonly codecs: Pick<Codecs, "brotliCompress">;
   /** Check the partitions again after they were written. */
   readonly verify?: boolean;
   /** Share of the cache partition that may be used; default 0.8. */
   readonly stashThreshold?: number;
-  /** An older build over a newer one: user data is wiped. */
-  readonly downgrade?: boolean;
   /** 8.1: new data packed with brotli. */
   readonly brotli?: boolean;
   /** Program instead of the build's own updater. */

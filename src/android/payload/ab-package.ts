@@ -13,7 +13,10 @@ import { encodeMessage } from "./proto.ts";
 
 export interface AbPackageOptions {
   readonly wipeUserData?: boolean;
+  /** An older build over a newer one: user data is wiped. */
   readonly downgrade?: boolean;
+  /** An older build over a newer one by its build time alone: the device is told, and user data stays. */
+  readonly overrideTimestamp?: boolean;
   /** The device keeps its slot after the next boot; someone else switches. */
   readonly keepSlot?: boolean;
   readonly fota?: boolean;
@@ -63,23 +66,18 @@ function metadataOf(target: AbBuild, source: AbBuild | undefined, options: AbPac
     metadata.set("pre-build-incremental", before.buildIncremental as string);
   }
   if (options.wipeUserData === true || options.downgrade === true) metadata.set("ota-wipe", "yes");
-  if (options.downgrade === true) metadata.set("ota-downgrade", "yes");
+  if (options.downgrade === true || options.overrideTimestamp === true) metadata.set("ota-downgrade", "yes");
   if (options.fota === true) metadata.set("fota", "on");
   return metadata;
 }
 
-function messageOf(
-  target: AbBuild,
-  source: AbBuild | undefined,
-  metadata: ReadonlyMap<string, string>,
-  options: AbPackageOptions,
-): OtaMetadata {
+function messageOf(target: AbBuild, source: AbBuild | undefined, metadata: ReadonlyMap<string, string>): OtaMetadata {
   const after = deviceState(target);
   const before = source === undefined ? undefined : deviceState(source);
   return {
     type: OTA_TYPE_AB,
     ...(metadata.has("ota-wipe") ? { wipe: true } : {}),
-    ...(options.downgrade === true ? { downgrade: true } : {}),
+    ...(metadata.has("ota-downgrade") ? { downgrade: true } : {}),
     propertyFiles: [ALL_KEY, STREAMING_KEY].map((key) => ({ key, value: metadata.get(key) ?? "" })),
     precondition:
       before === undefined
@@ -168,7 +166,7 @@ export async function planAbPackage(
     addBytes(plan, PROPERTIES_NAME, encodeText(propertiesText(properties)));
     for (const [name, bytes] of extra) addBytes(plan, name, bytes);
     addBytes(plan, METADATA_NAME, encodeText(metadataText(metadata)));
-    addBytes(plan, METADATA_PB_NAME, encodeMessage(OTA_METADATA, messageOf(target, source, metadata, options)));
+    addBytes(plan, METADATA_PB_NAME, encodeMessage(OTA_METADATA, messageOf(target, source, metadata)));
     return { plan, places: await signedPlaces(plan) };
   };
   // Offsets move with the texts that hold them; a digit more or less moves them again. The text is filled up with blanks to

@@ -5,7 +5,7 @@ import type { ByteStream, Cancel, Codecs, Digests, ProgressSink, RandomReader } 
 import { checkCancel, memoryReader, streamRange } from "../../core/streams.ts";
 import type { DeltaMaker } from "../../delta/maker.ts";
 import type { MappedFile } from "../block/image-map.ts";
-import type { PackageSigner } from "../signing/signer.ts";
+import type { PayloadSigner } from "../signing/signer.ts";
 import { checkManifest } from "./check.ts";
 import { encodeOperation } from "./encode-operation.ts";
 import { inOrder } from "./in-order.ts";
@@ -41,7 +41,7 @@ export interface MakePayloadOptions {
   readonly securityPatchLevel?: string;
   readonly partialUpdate?: boolean;
   /** Signs with SHA-256. Absent: the payload is unsigned. */
-  readonly signer?: Pick<PackageSigner, "sign" | "signatureSize">;
+  readonly signer?: PayloadSigner;
   readonly packers: PayloadPackers;
   readonly delta: DeltaMaker;
   readonly digests: Pick<Digests, "create">;

@@ -18,7 +18,15 @@ import {
 } from "./extension.ts";
 import { BINARY_NAME, METADATA_NAME, metadataText, SCRIPT_NAME } from "./finish.ts";
 import { needImage } from "./full.ts";
-import { assertBuild, assertDevice, checkOrder, identityOf, mountOem, type OemSettings } from "./identity.ts";
+import {
+  assertBuild,
+  assertDevice,
+  checkOrder,
+  identityOf,
+  mountOem,
+  type OemSettings,
+  type OrderOptions,
+} from "./identity.ts";
 import { checkImageSize } from "./image-size.ts";
 import type { MadePackage, MakeOptions } from "./options.ts";
 import { archiveEntry, createPlan, type PackagePlan, type PlannedEntry } from "./package-plan.ts";
@@ -29,11 +37,9 @@ import { createScript, quote, type Script } from "./script.ts";
 import { withProfilePatches } from "./vendor-patches.ts";
 
 /** What file-based packages of 7.1 take beside the common options. */
-export interface Files71Options extends MakeOptions {
+export interface Files71Options extends MakeOptions, OrderOptions {
   /** Read all files again after they were written. */
   readonly verify?: boolean;
-  /** An older build over a newer one: user data is wiped. */
-  readonly downgrade?: boolean;
   /** Program instead of the build's own updater. */
   readonly binary?: Uint8Array;
   /** Values of the OEM partition, for builds with `oem_fingerprint_properties`. */
@@ -55,7 +61,9 @@ function refuseVendor(target: TargetFiles): void {
   throw new OtaError("ANDROID_NOT_POSSIBLE", {
     what: "file-based packages of builds with a vendor partition are not made",
     where: "VENDOR/",
-    hint: "Use --block.",
+    hint: hasRecoveryPatch(target)
+      ? "Use --block."
+      : "Use --block --brotli, which takes builds without SYSTEM/recovery-from-boot.p as well.",
   });
 }
 
@@ -211,12 +219,12 @@ export async function makeIncremental71(
   const script = createScript({ fstab: target.fstab, useSetMetadata: target.info.useSetMetadata });
   const plan = createPlan();
   const wipe = options.wipeUserData === true || options.downgrade === true;
-  checkOrder(source, target, options.downgrade === true, note);
+  const postTimestamp = checkOrder(source, target, options, note);
   const [before, after] = [identityOf(source, options.oem), identityOf(target, options.oem)];
   const [preBuild, postBuild] = [before.fingerprint, after.fingerprint];
   const metadata = new Map([
     ["pre-device", before.device],
-    ["post-timestamp", target.prop("ro.build.date.utc")],
+    ["post-timestamp", postTimestamp],
     ["pre-build", preBuild],
     ["post-build", postBuild],
     ["pre-build-incremental", source.prop("ro.build.version.incremental")],

@@ -81,23 +81,45 @@ export function assertBuild(script: Script, source: Identity, target: Identity |
   );
 }
 
-/** An older build over a newer one has to be asked for, and only that. @throws OtaError ANDROID_NOT_POSSIBLE */
+/** How an older build over a newer one was asked for; at most one of the two. */
+export interface OrderOptions {
+  /** User data is wiped, and the metadata say `ota-downgrade=yes`. */
+  readonly downgrade?: boolean;
+  /** The builds were made in the wrong order: the metadata state a time just after the source build's. */
+  readonly overrideTimestamp?: boolean;
+}
+
+/**
+ * An older build over a newer one has to be asked for, and only that. Gives the `post-timestamp` of the metadata.
+ * @throws OtaError ANDROID_NOT_POSSIBLE
+ */
 export function checkOrder(
   source: TargetFiles,
   target: TargetFiles,
-  downgrade: boolean,
+  options: OrderOptions,
   note: (level: "info" | "warning", text: string) => void,
-): void {
-  const [before, after] = [source, target].map((b) => Number(b.prop("ro.build.date.utc"))) as [number, number];
-  if (downgrade && !(after < before)) {
+): string {
+  const stated = target.prop("ro.build.date.utc");
+  const [before, after] = [Number(source.prop("ro.build.date.utc")), Number(stated)];
+  const asked =
+    options.downgrade === true
+      ? "--downgrade"
+      : options.overrideTimestamp === true
+        ? "--override_timestamp"
+        : undefined;
+  if (asked !== undefined && !(after < before)) {
     throw new OtaError("ANDROID_NOT_POSSIBLE", {
-      what: "--downgrade was given, and the target build is not older than the source build",
+      what: `${asked} was given, and the target build is not older than the source build`,
       where: "ro.build.date.utc",
       expected: `less than ${before}`,
       found: after,
     });
   }
-  if (!downgrade && after < before) {
-    note("warning", `the target build (${after}) is older than the source build (${before}): is --downgrade meant?`);
+  if (asked === undefined && after < before) {
+    note(
+      "warning",
+      `the target build (${after}) is older than the source build (${before}): is --downgrade or --override_timestamp meant?`,
+    );
   }
+  return options.overrideTimestamp === true ? String(before + 1) : stated;
 }

@@ -2,4 +2,4 @@
 export { certificateFacts, encodeSignatureBlock } from "./cms.ts";
 export { encodeSignatureComment } from "./comment.ts";
 export * from "./sign-package.ts";
-export type { PackageSigner } from "./signer.ts";
+export type { PackageSigner, PayloadSigner } from "./signer.ts";

@@ -19,3 +19,6 @@ export interface PackageSigner {
    */
   sign(message: ByteStream, hash?: SignatureHash): Promise<Uint8Array>;
 }
+
+/** Who signs a payload: the package's signer, or somebody else. */
+export type PayloadSigner = Pick<PackageSigner, "sign" | "signatureSize">;

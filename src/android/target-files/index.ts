@@ -10,3 +10,4 @@ export type { FileMetadata } from "./filesystem-config.ts";
 export { parseFstab, type Fstab, type FstabEntry } from "./fstab.ts";
 export type { MiscInfo } from "./misc-info.ts";
 export * from "./target-files.ts";
+export { describeDifferences } from "./differences.ts";

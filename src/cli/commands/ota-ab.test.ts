@@ -251,4 +251,57 @@ describe("A/B packages", () => {
     const payload = await openPayload(zip.raw(zip.need("payload.bin")));
     expect(payload.manifest.maxTimestamp).toBe(1_700_000_000);
   });
+
+  it("goes back without wiping where only the build times are in the wrong order", async () => {
+    const log = join(scratch, "differences.txt");
+    const { code, err, file } = await run(["--override_timestamp", "--log_diff", log, "-i", "new6.zip", "old6.zip"]);
+    expect(code, err).toBe(0);
+    const zip = await open(file);
+    const metadata = Buffer.from(await zip.read(zip.need("META-INF/com/android/metadata"))).toString();
+    expect(metadata).toContain("ota-downgrade=yes\n");
+    expect(metadata).not.toContain("ota-wipe");
+    expect(Buffer.from(await zip.read(zip.need("payload_properties.txt"))).toString()).not.toContain("POWERWASH");
+    expect(readFileSync(log, "utf8")).toContain("  - ro.build.version.incremental=new\n");
+    for (const [args, exit, words] of [
+      [["--override_timestamp", "-i", "old6.zip", "new6.zip"], 5, "not older"],
+      [["--override_timestamp", "--downgrade", "-i", "new6.zip", "old6.zip"], 2, "one of the two"],
+      [["--log_diff", log, "new6.zip"], 2, "Add -i"],
+    ] as const) {
+      const refused = await run(args);
+      expect(refused.code, refused.err).toBe(exit);
+      expect(refused.err).toContain(words);
+    }
+  });
+
+  it("has its payload signed by a program of the user's own", async () => {
+    // What `openssl pkeyutl -sign -pkeyopt digest:sha256` does, so that the test needs no openssl.
+    const program = join(scratch, "hsm.mjs");
+    writeFileSync(
+      program,
+      `import { createPrivateKey, privateEncrypt } from "node:crypto";
+       import { readFileSync, writeFileSync } from "node:fs";
+       const value = (name) => process.argv[process.argv.indexOf(name) + 1];
+       const key = createPrivateKey({ key: readFileSync(value("-inkey")), format: "der", type: "pkcs8" });
+       const info = Buffer.from("3031300d060960864801650304020105000420", "hex");
+       writeFileSync(value("-out"), privateEncrypt(key, Buffer.concat([info, readFileSync(value("-in"))])));`,
+    );
+    const signer = (key: string): string[] => [
+      "--payload_signer",
+      process.execPath,
+      "--payload_signer_args",
+      `"${program}" -inkey '${join(KEYS, key)}.pk8'`,
+    ];
+    const own = await run([...signer("k4_f4_sha256"), "new6.zip"]);
+    expect(own.code, own.err).toBe(0);
+    expect(own.err).not.toContain("not by the key");
+    expect(readFileSync(own.file).equals(readFileSync((await run(["new6.zip"])).file))).toBe(true);
+    const other = await run([...signer("k3_e3_sha256"), "new6.zip"]);
+    expect(other.code, other.err).toBe(0);
+    expect(other.err).toContain("not by the key of the package's certificate");
+    await check(other.file, { minor: 6, delta: false, key: "k3_e3_sha256" });
+    const broken = await run([...signer("no-such-key"), "new6.zip"]);
+    expect(broken.code).toBe(4);
+    expect(broken.err).toContain("the payload signer failed");
+    expect((await run(["--payload_signer_args", "x", "new6.zip"])).code).toBe(2);
+  });
 });

@@ -246,4 +246,32 @@ describe("ota_from_target_files --block", () => {
       'format("ext4", "EMMC", "/dev/block/platform/tiny/by-name/userdata"',
     );
   });
+
+  it("an overridden timestamp is just after the source build's, and nothing is wiped", async () => {
+    const log = join(scratch, "differences.txt");
+    const { code, err, file } = await run(join(ROOT, "v4"), [
+      "--block",
+      "--override_timestamp",
+      "--log_diff",
+      log,
+      "--no_signing",
+      "-i",
+      "new-target_files.zip",
+      "old-target_files.zip",
+      "OUT.zip",
+    ]);
+    expect(code, err).toBe(0);
+    const zip = await open(file);
+    const source = await open(join(ROOT, "v4/new-target_files.zip"));
+    const built = Number(/^ro.build.date.utc=(.*)$/m.exec(await textOf(source, "SYSTEM/build.prop"))?.[1]);
+    const metadata = await textOf(zip, "META-INF/com/android/metadata");
+    expect(metadata).toContain(`post-timestamp=${built + 1}\n`);
+    expect(metadata).not.toContain("ota-downgrade");
+    expect(await textOf(zip, "META-INF/com/google/android/updater-script")).not.toContain("userdata");
+    const text = readFileSync(log, "utf8");
+    expect(text).toContain("source: new-target_files.zip\ntarget: old-target_files.zip\n\n");
+    expect(text).toMatch(/^changed: SYSTEM\/build.prop \(source \d+ bytes, target \d+ bytes\)$/m);
+    expect(text).toContain(`  - ro.build.date.utc=${built}\n`);
+    expect(text).toMatch(/\n[1-9]\d* of \d+ entries differ\n$/);
+  });
 });

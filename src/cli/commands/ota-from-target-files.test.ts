@@ -356,6 +356,9 @@ describe("ota_from_target_files", () => {
     expect((await run(scratch, ["--help"])).out).toContain("--two_step");
     expect((await run(scratch, ["-d", NEW, "OUT.zip"])).code).toBe(2);
     expect((await run(scratch, [NEW])).code).toBe(2);
+    const later = await run(scratch, ["--no_signing", "--verify", NEW, "OUT.zip"]);
+    expect(later.code).toBe(2);
+    expect(later.err).toContain("--verify");
     const missing = await run(scratch, ["--no_signing", "none.zip", "OUT.zip"]);
     expect(missing.code).toBe(6);
     expect(missing.err).toContain("none.zip");

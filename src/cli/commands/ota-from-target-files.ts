@@ -3,9 +3,10 @@ import { OtaError } from "../../core/errors.ts";
 import { formatBytes } from "../../core/progress.ts";
 import { printable } from "../../core/text.ts";
 import { makeOta } from "../android-ota.ts";
-import type { BlockRequest, OtaRequest, OtaResult } from "../android-request.ts";
+import type { BlockRequest, OtaRequest, OtaResult, PayloadSignerRequest } from "../android-request.ts";
 import { getopt, type GetoptOption, type GetoptResult } from "../getopt.ts";
 import type { Io } from "../io.ts";
+import { splitWords } from "../shell-words.ts";
 import { paintProgress, parseProgressStyle } from "../progress.ts";
 
 const value = (long: string, short?: string): GetoptOption => ({
@@ -18,6 +19,8 @@ const flag = (long: string, short?: string): GetoptOption => ({
   takesValue: false,
   ...(short === undefined ? {} : { short }),
 });
+/** Most bytes of a signature: no key is anywhere near. */
+const MOST_SIGNATURE = 16384;
 const extra = (option: GetoptOption): GetoptOption => ({ ...option, extra: true });
 
 export const OTA_OPTIONS: readonly GetoptOption[] = [
@@ -52,6 +55,11 @@ export const OTA_OPTIONS: readonly GetoptOption[] = [
   flag("full_radio"),
   flag("full_bootloader"),
   flag("no_fallback_to_full"),
+  flag("override_timestamp"),
+  value("log_diff"),
+  value("payload_signer"),
+  value("payload_signer_args"),
+  value("payload_signer_maximum_signature_size"),
   extra(flag("payload")),
   extra(flag("keep_slot")),
   extra(flag("brotli")),
@@ -93,6 +101,8 @@ Block-based packages (the 7.1 tool; the build needs IMAGES/system.img and IMAGES
   --verify                      check the partitions again after they were written
   --gen_verify                  a package that changes nothing and tells whether the device has this build
   --downgrade                   an older build over a newer one; user data is wiped
+  --override_timestamp          the same of builds that were made in the wrong order; user data stays
+  --log_diff FILE               with -i: write to FILE which entries of the two target files differ, and lines of small texts
   --stash_threshold SHARE       share of the cache partition that may be used (0.8)
   -b, --binary FILE             program of the package instead of the build's updater
   -o, --oem_settings FILE       values of the OEM partition, for builds whose name stands there (lines of oem.prop)
@@ -103,6 +113,10 @@ Block-based packages (the 7.1 tool; the build needs IMAGES/system.img and IMAGES
 
 A/B packages (payload.bin; made by themselves for builds that say ab_update=true):
   --payload                     make one whatever the build says; -i makes a delta, --downgrade, -w and -n work as above
+  --payload_signer PROGRAM      signs the payload instead of the package's key: PROGRAM ARGS -in HASH -out SIGNATURE, where
+                                the file HASH is a SHA-256 of 32 bytes, as for \`openssl pkeyutl\`
+  --payload_signer_args ARGS    its arguments, quoted as in a shell: "-sign -inkey KEY.pem -pkeyopt digest:sha256"
+  --payload_signer_maximum_signature_size N    bytes of its signatures; default: those of the package's key, or 256
   --keep_slot                   the device keeps its slot at the next boot (SWITCH_SLOT_ON_REBOOT=0)
 
 Not in the original program:
@@ -151,6 +165,51 @@ function withFlags(
   return extras;
 }
 
+/** Who signs the payload, where it is not the package's signer. @throws OtaError USAGE */
+function payloadSignerRequest(
+  values: ReadonlyMap<string, string | undefined>,
+): { payloadSigner: PayloadSignerRequest } | undefined {
+  const program = values.get("payload_signer");
+  const args = values.get("payload_signer_args");
+  const size = values.get("payload_signer_maximum_signature_size");
+  if (program === undefined) {
+    if (args === undefined && size === undefined) return undefined;
+    throw usage(
+      "no program that takes it is named",
+      args === undefined ? "--payload_signer_maximum_signature_size" : "--payload_signer_args",
+      { hint: "Give --payload_signer PROGRAM." },
+    );
+  }
+  if (size !== undefined && !(/^[0-9]+$/.test(size) && Number(size) > 0 && Number(size) <= MOST_SIGNATURE)) {
+    throw usage("not the size of a signature", "--payload_signer_maximum_signature_size", {
+      expected: `1 to ${MOST_SIGNATURE}`,
+      found: printable(size),
+    });
+  }
+  return {
+    payloadSigner: {
+      program,
+      args: splitWords(args ?? "", "--payload_signer_args"),
+      ...(size === undefined ? {} : { signatureSize: Number(size) }),
+    },
+  };
+}
+
+/** What needs two builds, and what excludes what. @throws OtaError USAGE */
+function checkTogether(values: ReadonlyMap<string, string | undefined>): void {
+  if (values.has("downgrade") && values.has("override_timestamp")) {
+    throw usage("one wipes user data and the other keeps them", "--downgrade, --override_timestamp", {
+      hint: "Give one of the two.",
+    });
+  }
+  const single = ["downgrade", "override_timestamp", "log_diff"].find((name) => values.has(name));
+  if (single === undefined || values.has("incremental_from")) return;
+  throw usage("only for incremental packages", `--${single}`, {
+    hint:
+      single === "log_diff" ? "Add -i with the other build." : "Add -i with the newer build; a full package takes -n.",
+  });
+}
+
 /** The options of block-based packages; undefined when the package is a file-based one. @throws OtaError USAGE */
 function blockRequest(values: ReadonlyMap<string, string | undefined>, era: string): BlockRequest | undefined {
   if (!values.has("block") && !values.has("gen_verify")) return undefined;
@@ -193,18 +252,14 @@ export function parseOtaArguments(
   if (era !== "4.4" && era !== "7.1")
     throw usage("unknown era", "--era", { expected: "4.4 or 7.1", found: printable(era) });
   const payload = values.has("payload") ? "always" : values.get("era") === "4.4" ? "never" : "auto";
-  if (values.has("downgrade") && !values.has("incremental_from")) {
-    throw usage("only incremental packages go back to an older build", "--downgrade", {
-      hint: "Add -i with the newer build; a full package takes -n.",
-    });
-  }
+  checkTogether(values);
   const block = payload === "always" ? undefined : blockRequest(values, era);
   const text = <K extends string>(key: K, option: string): { [P in K]?: string } => {
     const found = values.get(option);
     return (found === undefined ? {} : { [key]: found }) as { [P in K]?: string };
   };
   // In the 7.1 tool -b names the program; --board_config is still ignored.
-  const binary = era === "7.1" ? (values.get("binary") ?? values.get("board_config")) : undefined;
+  const binary = values.get("binary") ?? (era === "7.1" ? values.get("board_config") : undefined);
   const password = io.env["OTAFORGE_KEY_PASSWORD"];
   return {
     cwd: io.cwd,
@@ -231,6 +286,9 @@ export function parseOtaArguments(
     ...(binary === undefined ? {} : { binary }),
     payload,
     downgrade: values.has("downgrade"),
+    overrideTimestamp: values.has("override_timestamp"),
+    ...text("logDiff", "log_diff"),
+    ...payloadSignerRequest(values),
     keepSlot: values.has("keep_slot"),
     signing: {
       none: values.has("no_signing"),
@@ -268,13 +326,13 @@ function secretsOf(request: OtaRequest): string[] {
 
 /** Files a request reads, for its build record. */
 function inputsOf(request: OtaRequest): string[] {
-  const { targetFiles, source, extraScript, extension, binary, signing } = request;
+  const { targetFiles, source, extraScript, extension, binary, oemSettings, signing } = request;
   const pairs = [targetFiles, ...(source === undefined ? [] : [source])];
   const zips = pairs.flatMap((p) => /^(.+\.zip)\+(.+\.zip)$/i.exec(p)?.slice(1) ?? [p]);
   const key = keyOf(request);
   const certificate =
     signing.certificate ?? (key === undefined ? undefined : `${key}${signing.publicKeySuffix ?? ".x509.pem"}`);
-  return [...zips, extraScript, extension, binary, certificate].filter((p) => p !== undefined);
+  return [...zips, extraScript, extension, binary, oemSettings, certificate].filter((p) => p !== undefined);
 }
 
 export async function otaFromTargetFilesMain(argv: readonly string[], io: Io): Promise<number> {
@@ -293,6 +351,7 @@ export async function otaFromTargetFilesMain(argv: readonly string[], io: Io): P
     painter.done();
   }
   io.trace?.made(request.output);
+  if (request.logDiff !== undefined) io.trace?.made(request.logDiff);
   io.out(request.json ? `${JSON.stringify(result, null, 2)}\n` : summary(result));
   return 0;
 }
