@@ -80,5 +80,6 @@ describe("otaforge", () => {
     expect(code).toBe(0);
     const { tools } = JSON.parse(io.stdout()) as { tools: { program: string; debianPackage: string }[] };
     expect(tools.find((t) => t.program === "ubiupdatevol")?.debianPackage).toBe("mtd-utils");
+    expect(tools.find((t) => t.program === "setfattr")?.debianPackage).toBe("attr");
   });
 });

@@ -29,7 +29,9 @@ const nodeSchema = z
 const mountSchema = z
   .strictObject({
     dir: path.optional().meta({ description: "folder that holds the files" }),
-    image: path.optional().meta({ description: "file system image; a raw target, its files are out of reach" }),
+    image: path
+      .optional()
+      .meta({ description: "file system image; a raw target, whose files are reached as root on Linux" }),
     node: devicePath.optional().meta({ description: "device that scripts name for it" }),
     fsType: z.string().optional().meta({ description: "file system (ext4, ubifs …)" }),
     mounted: z.boolean().optional().meta({

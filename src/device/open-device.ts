@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, realpathSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { OtaError } from "../core/index.ts";
-import type { Device, FileStore, MountInfo, Mounts, Properties } from "../core/index.ts";
+import type { Device, FileStore, Mounts, Properties } from "../core/index.ts";
 import { boardLabels } from "./board/board-labels.ts";
 import { boardMounts } from "./board/board-mounts.ts";
 import { boardNodes } from "./board/board-nodes.ts";
@@ -16,6 +16,9 @@ import { AttributeStore } from "./disk/attribute-store.ts";
 import { diskFiles } from "./disk/disk-files.ts";
 import type { DiskArea } from "./disk/disk-files.ts";
 import { CARD_NODE, badBlocksIn, imageNodes } from "./image/image-nodes.ts";
+import { imageLoop, releaseLeftovers } from "./image/image-loops.ts";
+import type { ImageLoop } from "./image/image-loops.ts";
+import { ImageMounts } from "./image/image-mounts.ts";
 import { imageUbi } from "./image/image-ubi.ts";
 import { normalPath } from "./paths.ts";
 import { runProgram } from "./run-program.ts";
@@ -64,94 +67,6 @@ function boardProperties(described: Readonly<Record<string, string>>): Propertie
 
 const clock = { nowMs: () => Date.now(), monotonicMs: () => performance.now() };
 
-/** Mounts of an image: which of the described ones an installer finds or makes mounted. */
-class ImageMounts implements Mounts {
-  readonly #described: readonly (MountInfo & { readonly from: string })[];
-  readonly #folders: ReadonlySet<string>;
-  readonly #files: FileStore;
-  #mounted: MountInfo[];
-
-  constructor(description: LocatedDescription, files: FileStore) {
-    this.#files = files;
-    this.#folders = new Set(
-      Object.entries(description.mounts ?? {}).flatMap(([at, { dir }]) => (dir === undefined ? [] : [normalPath(at)])),
-    );
-    // A recovery starts with nothing mounted and mounts what it needs; the other families update a running system.
-    const byDefault = description.family !== "android";
-    this.#described = Object.entries(description.mounts ?? {}).map(([at, mount]) => ({
-      at: normalPath(at),
-      node: mount.node ?? normalPath(at),
-      readOnly: mount.readOnly ?? false,
-      from: (mount.mounted ?? byDefault) ? "start" : "later",
-      ...(mount.fsType === undefined ? {} : { fsType: mount.fsType }),
-    }));
-    this.#mounted = this.#described.filter(({ from }) => from === "start").map(({ from: _, ...info }) => info);
-  }
-
-  async list(): Promise<readonly MountInfo[]> {
-    return this.#mounted.slice();
-  }
-
-  async mount(node: string, at: string, { fsType }: { fsType: string }): Promise<void> {
-    const where = normalPath(at);
-    if (this.#mounted.some((mount) => mount.node === node && mount.at === where)) return;
-    const known = this.#described.find((mount) => mount.node === node || mount.at === where);
-    if (known === undefined) {
-      throw new OtaError("DEVICE_NOT_FOUND", {
-        what: "nothing to mount",
-        where: `${node} at ${where}`,
-        hint: "Describe it under mounts in the device description.",
-      });
-    }
-    if (known.at !== where) {
-      throw new OtaError("DEVICE_NOT_FOUND", {
-        what: "the description shows this node at another folder",
-        where: node,
-        expected: known.at,
-        found: where,
-      });
-    }
-    this.#mounted.push({ at: where, node, readOnly: known.readOnly, fsType });
-  }
-
-  async knows(node: string): Promise<boolean> {
-    return this.#described.some((mount) => mount.node === node);
-  }
-
-  async #empty(folder: string): Promise<void> {
-    for (const name of await this.#files.list(folder)) {
-      const path = `${folder}/${name}`;
-      if ((await this.#files.stat(path))?.kind === "folder") await this.#empty(path);
-      await this.#files.remove(path);
-    }
-    await this.#files.syncFolder(folder);
-  }
-
-  async format(node: string): Promise<void> {
-    if (this.#mounted.some((mount) => mount.node === node)) {
-      throw new OtaError("DEVICE_BUSY", { what: "is mounted", where: node });
-    }
-    const known = this.#described.find((mount) => mount.node === node && this.#folders.has(mount.at));
-    if (known === undefined) {
-      throw new OtaError("DEVICE_NOT_FOUND", {
-        what: "nothing to format",
-        where: node,
-        hint: "Describe it under mounts in the device description, with a dir.",
-      });
-    }
-    await this.#empty(known.at);
-  }
-
-  async unmount(at: string): Promise<void> {
-    const where = normalPath(at);
-    const rest = this.#mounted.filter((mount) => mount.at !== where);
-    if (rest.length === this.#mounted.length) {
-      throw new OtaError("DEVICE_NOT_FOUND", { what: "nothing is mounted", where });
-    }
-    this.#mounted = rest;
-  }
-}
-
 const mountedNodes = (mounts: Mounts) => async (): Promise<ReadonlySet<string>> =>
   new Set((await mounts.list()).map(({ node }) => node));
 
@@ -182,11 +97,17 @@ function openImage(description: LocatedDescription, options: OpenDeviceOptions):
   const areas: DiskArea[] = root === undefined ? [] : [{ at: "/", folder: real(root) }];
   const nodes = { ...description.nodes };
   if (description.card !== undefined) nodes[CARD_NODE] = { file: description.card, kind: "block" };
-  for (const [at, mount] of Object.entries(description.mounts ?? {})) {
-    const { readOnly, freeBytes, volatile } = mount;
+  const loops = new Map<string, ImageLoop>();
+  for (const [path, mount] of Object.entries(description.mounts ?? {})) {
+    const { image, fsType = "ext4", readOnly, freeBytes, volatile } = mount;
+    const at = normalPath(path);
+    const loop =
+      image === undefined ? undefined : imageLoop({ file: image, fsType, readOnly: readOnly ?? false }, runProgram);
+    if (loop !== undefined) loops.set(at, loop);
     areas.push({
-      at: normalPath(at),
+      at,
       folder: mount.dir === undefined ? undefined : real(mount.dir),
+      ...(loop === undefined ? {} : { openFolder: () => mounts.imageFolder(at, loop) }),
       ...(readOnly === undefined ? {} : { readOnly }),
       ...(freeBytes === undefined ? {} : { freeBytes }),
       ...(volatile === undefined ? {} : { volatile }),
@@ -195,8 +116,9 @@ function openImage(description: LocatedDescription, options: OpenDeviceOptions):
       nodes[mount.node] ??= { file: mount.image, kind: "block" };
     }
   }
-  const files = diskFiles({ areas, noted: new AttributeStore(join(stateFolder, "attributes")) });
-  const mounts = new ImageMounts(description, files);
+  const noted = new AttributeStore(join(stateFolder, "attributes"));
+  const files = diskFiles({ areas, noted, labels: boardLabels(runProgram) });
+  const mounts = new ImageMounts(description, files, loops);
   const mounted = mountedNodes(mounts);
   const ubi = imageUbi({ nodes, freeBytes: description.ubiFreeBytes ?? 0, state, mounted });
   return {
@@ -215,7 +137,9 @@ function openImage(description: LocatedDescription, options: OpenDeviceOptions):
     codecs: nodeCodecs,
     state,
     bootId: async () => undefined,
-    async close() {},
+    async close() {
+      for (const loop of loops.values()) await loop.release();
+    },
   };
 }
 
@@ -250,7 +174,8 @@ function openBoard(description: LocatedDescription, options: OpenDeviceOptions):
 
 /**
  * Opens the device a description stands for; without one, the board this program runs on.
- * @throws OtaError DEVICE_DESCRIPTION, DEVICE_NOT_FOUND, DEVICE_READ_ONLY (the state folder cannot be made)
+ * @throws OtaError DEVICE_DESCRIPTION, DEVICE_NOT_FOUND, DEVICE_READ_ONLY (the state folder cannot be made), DEVICE_BUSY (a killed
+ *   run left an image mounted and a program uses it)
  */
 export async function openDevice(
   descriptionPath: string | undefined,
@@ -259,5 +184,8 @@ export async function openDevice(
   const description: LocatedDescription =
     descriptionPath === undefined ? { file: undefined } : await readDescription(descriptionPath);
   const kind = descriptionPath === undefined ? "board" : descriptionKind(description);
-  return kind === "board" ? openBoard(description, options) : openImage(description, options);
+  if (kind === "board") return openBoard(description, options);
+  const images = Object.values(description.mounts ?? {}).flatMap(({ image }) => (image === undefined ? [] : [image]));
+  await releaseLeftovers(images, runProgram);
+  return openImage(description, options);
 }

@@ -48,7 +48,8 @@ export const runProgram: RunProgram = async (program, args, options = {}) => {
   const ended = new Promise<number>((resolve, reject) => {
     child.on("error", (e) => {
       const missing = systemCode(e) === "ENOENT" || systemCode(e) === "EACCES";
-      const hint = "Install it on the board (Debian: apt install mtd-utils attr).";
+      const hint =
+        "Install it where this command runs (Debian: apt install mtd-utils attr e2fsprogs); otaforge doctor lists them.";
       reject(
         missing ? new OtaError("DEVICE_TOOL_MISSING", { what: "a program is missing", where: program, hint }, e) : e,
       );

@@ -35,7 +35,24 @@ const TOOLS: readonly Tool[] = [
     debianPackage: "mtd-utils",
     where: "board",
   },
-  { program: "mount", neededFor: "mount and unmount in update scripts", debianPackage: "mount", where: "board" },
+  {
+    program: "mount",
+    neededFor: "mount and unmount in update scripts, files inside file system images (as root)",
+    debianPackage: "mount",
+    where: "both",
+  },
+  {
+    program: "setfattr",
+    neededFor: "labels and capabilities, on a board and inside file system images",
+    debianPackage: "attr",
+    where: "both",
+  },
+  {
+    program: "mkfs.ext4",
+    neededFor: "format in update scripts, on a board and of file system images",
+    debianPackage: "e2fsprogs",
+    where: "both",
+  },
   {
     program: "openssl",
     neededFor: "external signing commands and the interop tests",
@@ -92,7 +109,7 @@ export function examine(io: Pick<Io, "env">): Report {
         ? `missing  ${t.program.padEnd(width)}  ${t.neededFor}: apt-get install ${t.debianPackage}`
         : `found    ${t.program.padEnd(width)}  ${t.neededFor}`,
     ),
-    "Packing, inspecting, verifying, rehearsing and installing on an image need none of them.",
+    "Packing, inspecting, verifying, rehearsing and installing on folders and raw images need none of them.",
   ];
   return {
     text: lines.join("\n"),

@@ -1,5 +1,5 @@
 /** SELinux labels and capabilities of real files, through the programs of the `attr` package. */
-import { OtaError, decodeText, toHex, writeU32 } from "../../core/index.ts";
+import { OtaError, decodeText, encodeText, readU32, toHex, writeU32 } from "../../core/index.ts";
 import type { LabelTool } from "../disk/disk-files.ts";
 import type { RunProgram } from "../run-program.ts";
 
@@ -12,9 +12,15 @@ export function capabilityAttribute(bits: bigint): Uint8Array {
   return out;
 }
 
+/** Bits of a `security.capability` attribute; undefined where there is none that we read. */
+export function capabilityBits(attribute: Uint8Array): bigint | undefined {
+  if (attribute.length < 20) return undefined;
+  return BigInt(readU32(attribute, 4)) | (BigInt(readU32(attribute, 12)) << 32n);
+}
+
 /** Descriptors of ours mean nothing to another program: it gets them through our entry in /proc. */
 function forOthers(path: Buffer): string {
-  const text = path.toString("latin1");
+  const text = path.toString("utf8");
   return text.startsWith("/proc/self/") ? `/proc/${process.pid}/${text.slice("/proc/self/".length)}` : text;
 }
 
@@ -26,7 +32,10 @@ export function boardLabels(run: RunProgram): LabelTool {
   };
   return {
     async set(path, { selinuxLabel, capabilities }) {
-      if (selinuxLabel !== undefined) await set(path, "security.selinux", selinuxLabel);
+      if (selinuxLabel !== undefined) {
+        // With the zero at the end, as libselinux stores it.
+        await set(path, "security.selinux", `0x${toHex(encodeText(`${selinuxLabel}\0`))}`);
+      }
       if (capabilities === 0n) {
         // None there is as good as one taken away.
         await run("setfattr", ["-h", "-x", "security.capability", "--", forOthers(path)]);
@@ -35,10 +44,18 @@ export function boardLabels(run: RunProgram): LabelTool {
       }
     },
     async get(path) {
-      const args = ["-h", "--only-values", "-n", "security.selinux", "--", forOthers(path)];
-      const result = await run("getfattr", args).catch(() => undefined);
-      const label = result?.exitCode === 0 ? decodeText(result.stdout).replace(/\0$/, "") : "";
-      return label === "" ? {} : { selinuxLabel: label };
+      const read = async (name: string): Promise<Uint8Array | undefined> => {
+        const args = ["-h", "--only-values", "--absolute-names", "-n", name, "--", forOthers(path)];
+        const result = await run("getfattr", args).catch(() => undefined);
+        return result?.exitCode === 0 && result.stdout.length > 0 ? result.stdout : undefined;
+      };
+      const label = await read("security.selinux");
+      const capability = await read("security.capability");
+      const capabilities = capability === undefined ? undefined : capabilityBits(capability);
+      return {
+        ...(label === undefined ? {} : { selinuxLabel: decodeText(label).replace(/\0$/, "") }),
+        ...(capabilities === undefined ? {} : { capabilities }),
+      };
     },
   };
 }

@@ -4,7 +4,6 @@ import {
   constants,
   fchmodSync,
   fstatSync,
-  ftruncateSync,
   lchownSync,
   linkSync,
   lstatSync,
@@ -20,12 +19,12 @@ import {
 import type { Stats } from "node:fs";
 import { chmod, lutimes, open, statfs } from "node:fs/promises";
 import type { FileHandle } from "node:fs/promises";
-import { OtaError, checkRange, compareBytes, decodeText, encodeText } from "../../core/index.ts";
+import { OtaError, compareBytes, decodeText, encodeText } from "../../core/index.ts";
 import type { FileAttributes, FileInfo, FileStore, OpenFile, OpenMode } from "../../core/index.ts";
-import { readExactly, writeAll } from "../file-reader.ts";
 import { isInside, normalPath, pathParts } from "../paths.ts";
 import { deviceError, systemCode } from "../system-errors.ts";
 import type { AttributeStore } from "./attribute-store.ts";
+import { DiskFile } from "./disk-file.ts";
 import { openFolder } from "./folder-handle.ts";
 import type { FolderHandle } from "./folder-handle.ts";
 
@@ -36,14 +35,16 @@ const RAMFS = 0x858458f6;
 export interface DiskArea {
   /** Folder on the device, normal spelling. */
   readonly at: string;
-  /** Real folder; undefined when the files are out of reach (a file system image). */
+  /** Real folder; undefined when {@link DiskArea.openFolder} gives it. */
   readonly folder: string | undefined;
+  /** A file system image: its files are reached by mounting it, and have attributes of their own. */
+  readonly openFolder?: () => Promise<string>;
   readonly readOnly?: boolean;
   readonly freeBytes?: number;
   readonly volatile?: boolean;
 }
 
-/** Labels and capabilities where the kernel keeps them; absent on an image, which notes them. */
+/** Labels and capabilities where the kernel keeps them; folders of an image device have theirs noted. */
 export interface LabelTool {
   set(path: Buffer, attributes: FileAttributes): Promise<void>;
   get(path: Buffer): Promise<Pick<FileAttributes, "selinuxLabel" | "capabilities">>;
@@ -53,7 +54,7 @@ export interface DiskFilesOptions {
   readonly areas: readonly DiskArea[];
   /** Image device: where attributes are noted that the real files cannot have. */
   readonly noted?: AttributeStore;
-  /** Board: labels and capabilities of real files. */
+  /** Labels and capabilities of real files: on a board, and inside file system images. */
   readonly labels?: LabelTool;
 }
 
@@ -79,6 +80,11 @@ interface Place {
   readonly path: string;
 }
 
+/** Path of a place for calls that follow no link: the handle of an area's root is itself one. */
+function throughRoot({ name, at }: Place): Buffer {
+  return name === "" ? Buffer.concat([at, Buffer.from("/.")]) : at;
+}
+
 class DiskFiles implements FileStore {
   readonly #areas: readonly DiskArea[];
   readonly #noted: AttributeStore | undefined;
@@ -90,18 +96,18 @@ class DiskFiles implements FileStore {
     this.#labels = labels;
   }
 
-  #area(path: string): DiskArea & { readonly folder: string } {
+  async #area(path: string): Promise<DiskArea & { readonly folder: string }> {
     let best: DiskArea | undefined;
     for (const area of this.#areas) {
       if (isInside(path, area.at) && (best === undefined || area.at.length > best.at.length)) best = area;
     }
-    const { folder } = best ?? {};
+    const folder = best?.folder ?? (await best?.openFolder?.());
     if (best !== undefined && folder !== undefined) return { ...best, folder };
     if (best !== undefined) {
       throw new OtaError("UNSUPPORTED", {
-        what: "files inside a file system image are out of reach",
+        what: "nothing stands for the files of this mount",
         where: path,
-        hint: "Describe the mount with dir: a folder with the image's files.",
+        hint: "Describe the mount with dir (a folder with its files) or image (a file system image).",
       });
     }
     throw new OtaError("DEVICE_NOT_FOUND", {
@@ -111,10 +117,15 @@ class DiskFiles implements FileStore {
     });
   }
 
+  /** Where an area's attributes are noted: nowhere when its files hold them. */
+  #notes(area: DiskArea): AttributeStore | undefined {
+    return area.openFolder === undefined ? this.#noted : undefined;
+  }
+
   /** Walks to a path and lets `work` use it. System errors become typed ones. */
   async #at<T>(given: string, work: (place: Place) => T | Promise<T>): Promise<T> {
     const path = normalPath(given);
-    const area = this.#area(path);
+    const area = await this.#area(path);
     const parts = pathParts(path.slice(area.at === "/" ? 0 : area.at.length) || "/");
     const name = parts.pop() ?? "";
     const folder = openFolder(area.folder, parts, path);
@@ -137,9 +148,8 @@ class DiskFiles implements FileStore {
   }
 
   /** `lstat` that sees through the handle of an area's root. */
-  #lstat({ name, at }: Place): Stats | undefined {
-    const path = name === "" ? Buffer.concat([at, Buffer.from("/.")]) : at;
-    return lstatSync(path, { throwIfNoEntry: false });
+  #lstat(place: Place): Stats | undefined {
+    return lstatSync(throughRoot(place), { throwIfNoEntry: false });
   }
 
   async stat(path: string): Promise<FileInfo | undefined> {
@@ -147,7 +157,7 @@ class DiskFiles implements FileStore {
       return await this.#at(path, (place) => {
         const stat = this.#lstat(place);
         if (stat === undefined) return undefined;
-        const noted = this.#noted?.get(place.path);
+        const noted = this.#notes(place.area)?.get(place.path);
         const kind = kindOf(stat);
         return {
           kind,
@@ -203,9 +213,10 @@ class DiskFiles implements FileStore {
     if (!stat.isFile()) throw error("DEVICE_NOT_FILE", stat.isDirectory() ? "is a folder" : "is no file", path);
   }
 
-  async #openOrMake({ at, path }: Place, how: OpenMode, mode: number): Promise<FileHandle> {
+  async #openOrMake(place: Place, how: OpenMode, mode: number): Promise<FileHandle> {
     const { O_RDONLY, O_RDWR, O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK } = constants;
     const safe = O_NOFOLLOW | O_NONBLOCK;
+    const { at } = place;
     if (how === "read") return open(at, O_RDONLY | safe);
     if (how === "update") return open(at, O_RDWR | safe);
     const made = await open(at, O_RDWR | O_CREAT | O_EXCL | safe, 0o600).catch((e: unknown) => {
@@ -214,24 +225,25 @@ class DiskFiles implements FileStore {
     });
     if (made === undefined) return open(at, O_RDWR | safe);
     // The mode is exact, whatever the umask.
-    await made.chmod(this.#realMode(mode, false));
-    this.#note(path, { mode }, made.fd);
+    await made.chmod(this.#realMode(place, mode, false));
+    this.#note(place, { mode }, made.fd);
     return made;
   }
 
   /** On an image the user must be able to work with the files, whatever their mode on the board is. */
-  #realMode(mode: number, isFolder: boolean): number {
-    if (this.#noted === undefined || process.getuid?.() === 0) return mode;
+  #realMode({ area }: Place, mode: number, isFolder: boolean): number {
+    if (this.#notes(area) === undefined || process.getuid?.() === 0) return mode;
     return mode | (isFolder ? 0o700 : 0o600);
   }
 
   /** Notes attributes that the real file does not have, and forgets the others. */
-  #note(path: string, attributes: FileAttributes, real: number | Stats): void {
-    if (this.#noted === undefined) return;
+  #note({ area, path }: Place, attributes: FileAttributes, real: number | Stats): void {
+    const notes = this.#notes(area);
+    if (notes === undefined) return;
     const stat = typeof real === "number" ? fstatSync(real) : real;
-    const wanted = { ...this.#noted.get(path), ...attributes };
+    const wanted = { ...notes.get(path), ...attributes };
     const { uid, gid, mode, capabilities, ...others } = wanted;
-    this.#noted.set(path, {
+    notes.set(path, {
       ...(uid === undefined || uid === stat.uid ? {} : { uid }),
       ...(gid === undefined || gid === stat.gid ? {} : { gid }),
       ...(mode === undefined || mode === stat.mode % 0o10000 ? {} : { mode }),
@@ -260,8 +272,8 @@ class DiskFiles implements FileStore {
     mkdirSync(place.at, 0o700);
     const fd = openSync(place.at, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
     try {
-      fchmodSync(fd, this.#realMode(mode, true));
-      this.#note(place.path, { mode }, fd);
+      fchmodSync(fd, this.#realMode(place, mode, true));
+      this.#note(place, { mode }, fd);
     } finally {
       closeSync(fd);
     }
@@ -277,7 +289,7 @@ class DiskFiles implements FileStore {
         const [a, b] = [this.#lstat(source), this.#lstat(target)];
         renameSync(source.at, target.at);
         const same = a !== undefined && b !== undefined && a.ino === b.ino && a.dev === b.dev;
-        if (!same) this.#noted?.move(source.path, target.path);
+        if (!same) this.#notes(source.area)?.move(source.path, target.path);
       }),
     );
   }
@@ -288,14 +300,12 @@ class DiskFiles implements FileStore {
       if (stat === undefined) throw error("DEVICE_NOT_FOUND", "does not exist", place.path);
       if (stat.isDirectory()) rmdirSync(place.at);
       else unlinkSync(place.at);
-      this.#noted?.forget(place.path);
+      this.#notes(place.area)?.forget(place.path);
     });
   }
 
   async readLink(path: string): Promise<string> {
-    return this.#at(path, ({ at, name }) =>
-      decodeText(readlinkSync(name === "" ? Buffer.concat([at, Buffer.from("/.")]) : at, "buffer")),
-    );
+    return this.#at(path, (place) => decodeText(readlinkSync(throughRoot(place), "buffer")));
   }
 
   async makeLink(path: string, text: string): Promise<void> {
@@ -313,8 +323,9 @@ class DiskFiles implements FileStore {
           throw error("DEVICE_OTHER_FILE_SYSTEM", "lies on another file system", target.path);
         }
         linkSync(source.at, target.at);
-        const noted = this.#noted?.get(source.path);
-        if (noted !== undefined) this.#noted?.set(target.path, noted);
+        const notes = this.#notes(source.area);
+        const noted = notes?.get(source.path);
+        if (noted !== undefined) notes?.set(target.path, noted);
       }),
     );
   }
@@ -332,29 +343,34 @@ class DiskFiles implements FileStore {
       const { mtimeMs, ...lasting } = attributes;
       const { mode: _mode, ...forLink } = lasting;
       const after = this.#lstat(place);
-      if (after !== undefined) this.#note(place.path, stat.isSymbolicLink() ? forLink : lasting, after);
+      if (after !== undefined) this.#note(place, stat.isSymbolicLink() ? forLink : lasting, after);
       if (mtimeMs !== undefined) await lutimes(place.at, stat.atimeMs / 1000, mtimeMs / 1000);
       if (attributes.selinuxLabel !== undefined || attributes.capabilities !== undefined) {
-        await this.#labels?.set(place.at, attributes);
+        await this.#labelsOf(place.area)?.set(throughRoot(place), attributes);
       }
     });
   }
 
-  #own({ at, name }: Place, uid: number, gid: number): void {
+  /** Who keeps an area's labels besides the notes. */
+  #labelsOf(area: DiskArea): LabelTool | undefined {
+    return this.#notes(area) === undefined ? this.#labels : undefined;
+  }
+
+  #own(place: Place, uid: number, gid: number): void {
     try {
-      lchownSync(name === "" ? Buffer.concat([at, Buffer.from("/.")]) : at, uid, gid);
+      lchownSync(throughRoot(place), uid, gid);
     } catch (e) {
       // Without root an image notes the owner instead.
-      if (this.#noted === undefined || systemCode(e) !== "EPERM") throw e;
+      if (this.#notes(place.area) === undefined || systemCode(e) !== "EPERM") throw e;
     }
   }
 
-  async #chmod({ at, name }: Place, mode: number, isFolder: boolean): Promise<void> {
+  async #chmod(place: Place, mode: number, isFolder: boolean): Promise<void> {
     // Through a handle that only names the file: its own mode may forbid opening it.
     const O_PATH = 0o10000000;
-    const fd = openSync(name === "" ? Buffer.concat([at, Buffer.from("/.")]) : at, O_PATH | constants.O_NOFOLLOW);
+    const fd = openSync(throughRoot(place), O_PATH | constants.O_NOFOLLOW);
     try {
-      await chmod(`/proc/self/fd/${fd}`, this.#realMode(mode, isFolder));
+      await chmod(`/proc/self/fd/${fd}`, this.#realMode(place, mode, isFolder));
     } finally {
       closeSync(fd);
     }
@@ -365,7 +381,11 @@ class DiskFiles implements FileStore {
       const stat = this.#lstat(place);
       if (stat === undefined) throw error("DEVICE_NOT_FOUND", "does not exist", place.path);
       const real = { uid: stat.uid, gid: stat.gid, mode: stat.mode % 0o10000 };
-      return { ...real, ...(await this.#labels?.get(place.at)), ...this.#noted?.get(place.path) };
+      return {
+        ...real,
+        ...(await this.#labelsOf(place.area)?.get(throughRoot(place))),
+        ...this.#notes(place.area)?.get(place.path),
+      };
     });
   }
 
@@ -388,7 +408,7 @@ class DiskFiles implements FileStore {
   }
 
   async space(path: string): Promise<{ readonly freeBytes: number; readonly volatile: boolean }> {
-    const area = this.#area(normalPath(path));
+    const area = await this.#area(normalPath(path));
     const parts = pathParts(normalPath(path).slice(area.at === "/" ? 0 : area.at.length) || "/");
     // The deepest folder that is there decides: on a board another file system may begin anywhere on the way.
     for (; ; parts.pop()) {
@@ -410,60 +430,6 @@ class DiskFiles implements FileStore {
         folder.close();
       }
     }
-  }
-}
-
-class DiskFile implements OpenFile {
-  readonly #file: FileHandle;
-  readonly #path: string;
-  readonly #canWrite: boolean;
-  #size: number;
-
-  constructor(file: FileHandle, size: number, path: string, canWrite: boolean) {
-    this.#file = file;
-    this.#size = size;
-    this.#path = path;
-    this.#canWrite = canWrite;
-  }
-
-  get size(): number {
-    return this.#size;
-  }
-
-  #checkWrite(): void {
-    if (!this.#canWrite) throw error("DEVICE_READ_ONLY", "the file was opened for reading", this.#path);
-  }
-
-  async read(offset: number, length: number): Promise<Uint8Array> {
-    checkRange(this.#size, offset, length);
-    return readExactly(this.#file, offset, length, this.#path);
-  }
-
-  async write(offset: number, bytes: Uint8Array): Promise<void> {
-    this.#checkWrite();
-    await writeAll(this.#file, offset, bytes, this.#path);
-    this.#size = Math.max(this.#size, bytes.length === 0 ? 0 : offset + bytes.length);
-  }
-
-  async truncate(size: number): Promise<void> {
-    this.#checkWrite();
-    try {
-      ftruncateSync(this.#file.fd, size);
-    } catch (e) {
-      throw deviceError(e, this.#path) as Error;
-    }
-    this.#size = size;
-  }
-
-  async sync(): Promise<void> {
-    if (!this.#canWrite) return;
-    await this.#file.sync().catch((e: unknown) => {
-      throw deviceError(e, this.#path);
-    });
-  }
-
-  async close(): Promise<void> {
-    await this.#file.close();
   }
 }
 
