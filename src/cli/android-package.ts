@@ -1,33 +1,22 @@
-/** `otaforge inspect|extract|compare|sign` for Android packages. */
-import { resolve } from "node:path";
-import {
-  encodePartition,
-  explainScript,
-  openPayload,
-  parseEdify,
-  readFooter,
-  signArchive,
-  type Payload,
-} from "../android/index.ts";
-import { signerFromCommand, signerFromFiles } from "../android/signing/keys.node.ts";
+/** `otaforge inspect|extract|compare` for Android packages. */
+import { encodePartition, explainScript, openPayload, parseEdify, readFooter, type Payload } from "../android/index.ts";
 import { METADATA_NAME, SCRIPT_NAME } from "../android/releasetools/finish.ts";
 import { toHex } from "../core/bytes.ts";
 import { OtaError } from "../core/errors.ts";
 import type { RandomReader } from "../core/ports.ts";
 import { formatBytes } from "../core/progress.ts";
-import { checkCancel, streamRange } from "../core/streams.ts";
+import { checkCancel } from "../core/streams.ts";
 import { decodeText, encodeText, printable } from "../core/text.ts";
 import { fromDosTime, openZip, unixMode, type ZipArchive, type ZipEntry } from "../core/zip/index.ts";
 import { nodeCodecs, nodeDigests } from "../device/index.ts";
-import { createPendingFile } from "./android-output.ts";
 import { describePayload, extractImages, isPayloadFile, partitionOf, payloadOfZip } from "./android-payload.ts";
 import { openTree } from "./extract-tree.ts";
-import type { CommonOptions, ExtractOptions, Family, PackageInput, Report, SignOptions } from "./family.ts";
+import type { CommonOptions, ExtractOptions, Family, PackageInput, Report } from "./family.ts";
 
 /** Texts shown by `inspect` are cut here. */
 const MAX_TEXT = 4 * 2 ** 20;
 
-function readerOf(input: PackageInput): RandomReader {
+export function readerOf(input: PackageInput): RandomReader {
   if (input.reader === undefined) {
     throw new OtaError("UNSUPPORTED", {
       what: "an Android package cannot be read from standard input: its directory stands at its end",
@@ -270,65 +259,5 @@ async function compare(a: PackageInput, b: PackageInput, options: CommonOptions)
   };
 }
 
-async function sign(input: PackageInput, options: SignOptions): Promise<Report> {
-  if (isPayloadFile(input)) {
-    throw new OtaError("UNSUPPORTED", {
-      what: "a bare payload cannot be signed afterwards: its manifest says how large the signature is",
-      hint: "Sign it when it is made: ota_from_target_files -k KEY.",
-    });
-  }
-  const zip = await openAndroidZip(input);
-  const [keyFile, more] = options.keyFiles;
-  if (more !== undefined)
-    throw new OtaError("USAGE", {
-      what: "an Android package has one signature",
-      found: `${options.keyFiles.length} keys`,
-    });
-  const signer =
-    options.signCommand !== undefined && options.publicKeyFile !== undefined
-      ? await signerFromCommand(options.signCommand, options.publicKeyFile)
-      : keyFile === undefined
-        ? undefined
-        : await signerFromFiles({ path: keyFile.replace(/\.(pk8|x509\.pem|pem)$/, "") });
-  if (signer === undefined) {
-    throw new OtaError("USAGE", {
-      what: "no key to sign with",
-      hint: "Give --key KEY.pk8 (its certificate KEY.x509.pem stands beside it), or --sign-command with --public-key CERTIFICATE.",
-    });
-  }
-  const output = options.outputFile ?? resolve(input.name);
-  const file = await createPendingFile(output);
-  try {
-    const size = await signArchive(zip, file, signer, {
-      codecs: nodeCodecs,
-      digests: nodeDigests,
-      progress: options.progress,
-      cancel: options.cancel,
-      profile: options.profile,
-      era: androidKind(zip) === "files" ? "4.4" : "7.1",
-      replace: true,
-    });
-    const digest = nodeDigests.create("sha256");
-    for await (const chunk of streamRange(file.reader(size))) digest.update(chunk);
-    await file.keep();
-    const sha256 = toHex(digest.digest());
-    return {
-      text: [
-        `${output}: signed (${signer.keyType.toUpperCase()}, ${signer.hash}), ${size} bytes, sha256 ${sha256}`,
-        ...(androidKind(zip) === "a-b" ? ["payload.bin keeps the signatures it was made with"] : []),
-      ].join("\n"),
-      json: { family: "android", output, size, sha256, key: signer.keyType, hash: signer.hash },
-      exitCode: 0,
-    };
-  } finally {
-    await file.drop();
-  }
-}
-
-/** The building side's verbs; verify, install and rehearse stand beside them. */
-export const androidPackageVerbs: Pick<Family, "inspect" | "extract" | "compare" | "sign"> = {
-  inspect,
-  extract,
-  compare,
-  sign,
-};
+/** The building side's verbs; sign, verify, install and rehearse stand beside them. */
+export const androidPackageVerbs: Pick<Family, "inspect" | "extract" | "compare"> = { inspect, extract, compare };

@@ -1,4 +1,5 @@
 // payload.bin at the front door: inspect, extract, compare (test/vectors/android/payload/generated).
+import { createHash } from "node:crypto";
 import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -10,6 +11,7 @@ import { payloadReport } from "./android-payload.ts";
 import type { Subcommand } from "./command.ts";
 import { compareCommand } from "./commands/compare.ts";
 import { extractCommand } from "./commands/extract.ts";
+import { signCommand } from "./commands/sign.ts";
 import { inspectCommand } from "./commands/inspect.ts";
 import { verifyCommand } from "./commands/verify.ts";
 import { captureIo } from "./io.ts";
@@ -120,5 +122,30 @@ describe("payload.bin at the front door", () => {
     const payload = await openPayload(memoryReader(new Uint8Array(readFileSync(file("full-unsigned")))));
     const verdict = await verifyPayload(payload, [], { digests: nodeDigests });
     expect(payloadReport("p", verdict, [])).toMatchObject({ exitCode: 0, json: { signature: "unsigned" } });
+  });
+
+  it("is signed, or signed again, and only when its data is whole", async () => {
+    const key = join(ROOT, "../../signing/generated/k4_f4_sha256");
+    for (const name of ["full-unsigned", "delta-signed"]) {
+      const output = join(scratch, `${name}.bin`);
+      const { code, out, err } = await run(signCommand, [file(name), "--key", `${key}.pk8`, "-o", output]);
+      expect(code, err).toBe(0);
+      const bytes = readFileSync(output);
+      const hash = createHash("sha256").update(bytes).digest("base64");
+      expect(out).toContain(`FILE_HASH=${hash}\nFILE_SIZE=${bytes.length}\nMETADATA_HASH=`);
+      expect((await run(verifyCommand, [output, "--key", `${key}.x509.pem`])).code).toBe(0);
+      expect((await run(verifyCommand, [output, "--key", join(ROOT, "key.pub.pem")])).code).toBe(4);
+      // What it does is the same.
+      expect((await run(compareCommand, [output, file(name)])).code).toBe(0);
+      const [old, fresh] = await Promise.all(
+        [file(name), output].map((f) => openPayload(memoryReader(new Uint8Array(readFileSync(f))))),
+      );
+      const place = { signaturesOffset: 0, signaturesSize: 0 };
+      expect({ ...fresh?.manifest, ...place }).toEqual({ ...old?.manifest, ...place });
+    }
+    const output = join(scratch, "damaged.bin");
+    const damaged = await run(signCommand, [file("neg-flip-blob-byte"), "--key", `${key}.pk8`, "-o", output]);
+    expect(damaged.code).toBe(3);
+    expect(existsSync(output)).toBe(false);
   });
 });

@@ -7,9 +7,10 @@ import { METADATA_NAME, metadataText } from "../releasetools/finish.ts";
 import { createPlan, modeAttributes, type PackagePlan } from "../releasetools/package-plan.ts";
 import { signedPlaces } from "../signing/sign-package.ts";
 import type { AbBuild } from "./ab-build.ts";
-import { propertiesText, type MadePayload } from "./make.ts";
+import type { MadePayload } from "./make.ts";
 import { OTA_METADATA, OTA_TYPE_AB, type DeviceState, type OtaMetadata } from "./ota-metadata.ts";
 import { encodeMessage } from "./proto.ts";
+import { propertiesText } from "./seal.ts";
 
 export interface AbPackageOptions {
   readonly wipeUserData?: boolean;
@@ -22,9 +23,9 @@ export interface AbPackageOptions {
   readonly fota?: boolean;
 }
 
-const METADATA_PB_NAME = "META-INF/com/android/metadata.pb";
-const PAYLOAD_NAME = "payload.bin";
-const PROPERTIES_NAME = "payload_properties.txt";
+export const METADATA_PB_NAME = "META-INF/com/android/metadata.pb";
+export const PAYLOAD_NAME = "payload.bin";
+export const PROPERTIES_NAME = "payload_properties.txt";
 /** Entries that are taken over from META/, and stand in the property files when they are there. */
 const OPTIONAL = ["apex_info.pb", "care_map.pb", "care_map.txt"] as const;
 /** What the place of the metadata may take: `:offset:size`. */
@@ -92,18 +93,18 @@ function messageOf(target: AbBuild, source: AbBuild | undefined, metadata: Reado
   };
 }
 
-function addStored(plan: PackagePlan, name: string, size: number, content: () => ByteStream): void {
+export function addStored(plan: PackagePlan, name: string, size: number, content: () => ByteStream): void {
   plan.add({ input: { name, method: 0, externalAttributes: modeAttributes(0o644) }, size, content });
 }
 
-function addBytes(plan: PackagePlan, name: string, bytes: Uint8Array): void {
+export function addBytes(plan: PackagePlan, name: string, bytes: Uint8Array): void {
   addStored(plan, name, bytes.length, async function* () {
     await Promise.resolve();
     if (bytes.length > 0) yield bytes;
   });
 }
 
-interface Place {
+export interface Place {
   readonly dataOffset: number;
   readonly size: number;
 }
@@ -195,7 +196,7 @@ export async function planAbPackage(
 }
 
 /** Checks in the finished package that nothing stands elsewhere than its property files say. @throws OtaError ANDROID_SIGNER */
-export function checkPlaces(made: MadeAbPackage, zip: ZipArchive): void {
+export function checkPlaces(made: Pick<MadeAbPackage, "places">, zip: ZipArchive): void {
   for (const [name, { dataOffset, size }] of made.places) {
     const entry = zip.need(name);
     if (entry.method === 0 && entry.dataOffset === dataOffset && entry.size === size) continue;

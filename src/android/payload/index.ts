@@ -24,11 +24,7 @@ export {
 } from "./verify.ts";
 export { openAbBuild, type AbBuild } from "./ab-build.ts";
 export { checkPlaces, planAbPackage, type AbPackageOptions, type MadeAbPackage } from "./ab-package.ts";
-export {
-  makePayload,
-  propertiesText,
-  type MadePayload,
-  type MakePayloadOptions,
-  type PayloadPartition,
-} from "./make.ts";
+export { makePayload, type MadePayload, type MakePayloadOptions, type PayloadPartition } from "./make.ts";
+export { planSignedAgain, type SignedAgain } from "./sign-again.ts";
+export { propertiesText, signPayload, type SealedPayload } from "./seal.ts";
 export type { PayloadPackers, Scratch } from "./packers.ts";

@@ -8,7 +8,7 @@
  * because readers disagree about those. Unknown fields are skipped, as newer writers add some.
  */
 import { BinaryReader, BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
-import { hexOffset } from "../../core/bytes.ts";
+import { concatBytes, hexOffset } from "../../core/bytes.ts";
 import { OtaError } from "../../core/errors.ts";
 import { decodeText, encodeText } from "../../core/text.ts";
 
@@ -220,4 +220,22 @@ export function encodeMessage<F extends ProtoTable>(table: Message<F>, value: Me
   const writer = new BinaryWriter();
   encodeInto(table, value, writer);
   return writer.finish();
+}
+
+/**
+ * A message with other fields in place of those with the numbers given; everything else stays byte for byte, also what no
+ * table knows. @param fields encoded, with their tags
+ */
+export function replaceFields(bytes: Uint8Array, numbers: ReadonlySet<number>, fields: Uint8Array): Uint8Array {
+  const first = Math.min(...numbers);
+  const reader = new BinaryReader(bytes);
+  const [before, after]: [Uint8Array[], Uint8Array[]] = [[], []];
+  while (reader.pos < bytes.length) {
+    const at = reader.pos;
+    const [number, wire] = reader.tag();
+    reader.skip(wire, number);
+    if (!numbers.has(number))
+      (number < first && after.length === 0 ? before : after).push(bytes.subarray(at, reader.pos));
+  }
+  return concatBytes(...before, fields, ...after);
 }

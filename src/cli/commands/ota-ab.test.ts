@@ -17,12 +17,13 @@ import {
 } from "../../android/index.ts";
 import { equalBytes } from "../../core/bytes.ts";
 import { memoryReader } from "../../core/streams.ts";
-import { openZip, type ZipArchive } from "../../core/zip/index.ts";
+import { createZipWriter, memorySink, openZip, type ZipArchive } from "../../core/zip/index.ts";
 import { nodeCodecs as codecs, nodeDigests as digests } from "../../device/index.ts";
 import { abBuild, type AbBuildFiles } from "../../../test/support/ab-build.ts";
 import { captureIo } from "../io.ts";
 import { runGuarded } from "../run.ts";
 import { otaFromTargetFilesMain } from "./ota-from-target-files.ts";
+import { signCommand } from "./sign.ts";
 
 const KEYS = join(import.meta.dirname, "../../../test/vectors/android/signing/generated");
 const scratch = mkdtempSync(join(tmpdir(), "otaforge-ab-"));
@@ -41,6 +42,19 @@ async function run(
   const code = await runGuarded("ota", otaFromTargetFilesMain, [...signing, ...args, file], io);
   expect(readdirSync(folder)).toEqual(code === 0 ? ["out.zip"] : []);
   return { code, err: io.stderr(), file };
+}
+
+async function sign(file: string, key: string): Promise<{ code: number; out: string; err: string }> {
+  const io = captureIo({ cwd: scratch });
+  const main = async (argv: readonly string[]): Promise<number> => {
+    let exit = 70;
+    const command = await signCommand.build(io, (c) => (exit = c));
+    await command.parseAsync([...argv], { from: "user" });
+    return exit;
+  };
+  const args = [file, "--key", join(KEYS, `${key}.pk8`)];
+  const code = await runGuarded("otaforge sign", main, args, io);
+  return { code, out: io.stdout(), err: io.stderr() };
 }
 
 const open = (file: string): Promise<ZipArchive> =>
@@ -188,23 +202,52 @@ describe("A/B packages", () => {
     const { zip } = await check(unsigned.file, { minor: 6, delta: false });
     const properties = Buffer.from(await zip.read(zip.need("payload_properties.txt"))).toString();
     expect(properties).toMatch(/POWERWASH=1\nSWITCH_SLOT_ON_REBOOT=0\n$/);
-    const io = captureIo({ cwd: scratch });
-    const { signCommand } = await import("./sign.ts");
-    await runGuarded(
-      "sign",
-      async (argv, o) => {
-        let exit = 70;
-        const command = await signCommand.build(o, (c) => (exit = c));
-        await command.parseAsync([...argv], { from: "user" });
-        return exit;
-      },
-      [unsigned.file, "--key", join(KEYS, "k4_f4_sha256.pk8")],
-      io,
-    );
-    const signed = await open(unsigned.file);
-    expect(signed.get("META-INF/com/android/otacert")).toBeDefined();
-    for (const entry of zip.entries)
-      expect(signed.get(entry.name)).toMatchObject({ dataOffset: entry.dataOffset, size: entry.size });
+    // The payload gets its signature as well: the result is the package that would have been made with the key.
+    const result = await sign(unsigned.file, "k4_f4_sha256");
+    expect(result.code, result.err).toBe(0);
+    expect(result.out).toContain("payload.bin is signed by this key as well");
+    await check(unsigned.file, { minor: 6, delta: false, key: "k4_f4_sha256" });
+    const direct = await run(["-w", "--keep_slot", "new6.zip"]);
+    expect(readFileSync(unsigned.file).equals(readFileSync(direct.file))).toBe(true);
+  });
+
+  it("is signed again with another key, payload and property files included", async () => {
+    const { file } = await run(["-i", "old6.zip", "new6.zip"]);
+    const same = await sign(file, "k4_f4_sha256");
+    expect(same.out).toContain("payload.bin is signed by this key already");
+    for (const key of ["k5_ec", "k3_e3_sha256", "k1_e3_sha1"]) {
+      expect(await sign(file, key)).toMatchObject({ code: 0 });
+      await check(file, { minor: 6, delta: true, key });
+      const direct = await run(["-i", "old6.zip", "new6.zip"], key);
+      // ECDSA signatures differ each time.
+      if (key !== "k5_ec") expect(readFileSync(file).equals(readFileSync(direct.file)), key).toBe(true);
+    }
+  });
+
+  it("keeps what others put into a package when it is signed again", async () => {
+    const made = await open((await run(["-w", "new6.zip"])).file);
+    const sink = memorySink();
+    const writer = createZipWriter(sink, { codecs });
+    // Another order, another entry, and the message has a field of later versions.
+    const later = Uint8Array.of(0xa2, 0x06, 3, 1, 2, 3);
+    const names = made.entries.map((e) => e.name).filter((n) => !/MANIFEST|CERT|otacert/.test(n));
+    for (const name of ["apex_info.pb", ...names.reverse()]) {
+      const own = name === "apex_info.pb" ? new Uint8Array(777) : await made.read(made.need(name));
+      const content = name.endsWith(".pb") && name !== "apex_info.pb" && name.includes("/") ? [...own, ...later] : own;
+      await writer.add({ name, method: 0 }, new Uint8Array(content));
+    }
+    await writer.finish();
+    const file = join(scratch, "foreign.zip");
+    writeFileSync(file, sink.bytes());
+    expect(await sign(file, "k3_e3_sha256")).toMatchObject({ code: 0 });
+    const { zip } = await check(file, { minor: 6, delta: false, key: "k3_e3_sha256" });
+    expect(zip.need("apex_info.pb").size).toBe(777);
+    expect(Buffer.from(await zip.read(zip.need("payload_properties.txt"))).toString()).toMatch(/\nPOWERWASH=1\n$/);
+    const message = Buffer.from(await zip.read(zip.need("META-INF/com/android/metadata.pb")));
+    expect(message.includes(Buffer.from(later))).toBe(true);
+    const text = Buffer.from(await zip.read(zip.need("META-INF/com/android/metadata"))).toString();
+    const places = /^ota-property-files=(.*)$/m.exec(text)?.[1] ?? "-";
+    expect(message.includes(places)).toBe(true);
   });
 
   it("is verified by the front door with both signatures", async () => {

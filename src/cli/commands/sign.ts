@@ -134,7 +134,7 @@ export const signCommand: Subcommand = {
       .description(
         "Signs a package of any family. The signed manifest is written beside it (PACKAGE.manifest) or, with --embed, into room that " +
           "stock tools skip: the header of a gzip file, the reserved header bytes of a kdimg. Signing again replaces the " +
-          "signatures and needs no rebuilding. An Android package is signed in Android's own way.",
+          "signatures and needs no rebuilding. An Android package or payload.bin is signed in Android's own way, an A/B package with the payload in it.",
       )
       .argument("<package>", "package file")
       .option("--package-version <version>", "version the package brings, such as 1.10.3")
