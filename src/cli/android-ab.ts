@@ -186,7 +186,10 @@ function minorVersionOf(target: AbBuild, source: AbBuild | undefined, ports: Ota
 }
 
 /** Who signs the payload: the program that was named, or the package's own signer. */
-function payloadSignerOf(request: OtaRequest, signer: PackageSigner | undefined): PayloadSigner | undefined {
+async function payloadSignerOf(
+  request: OtaRequest,
+  signer: PackageSigner | undefined,
+): Promise<PayloadSigner | undefined> {
   if (request.payloadSigner === undefined) return signer;
   const { program, args, signatureSize = signer?.signatureSize ?? RSA_2048 } = request.payloadSigner;
   const path = program.includes("/") ? resolve(request.cwd, program) : program;
@@ -241,6 +244,7 @@ export async function makeAb(request: OtaRequest, ports: OtaPorts): Promise<OtaR
     }
     if (source !== undefined) checkBuilds(target, source, request);
     const signer = await openSigner(request, (source ?? target).defaultKey, progress);
+    const payloadSigner = await payloadSignerOf(request, signer);
     file = await createPendingFile(output);
     engine = createDeltaEngine({ jobs });
     const packers = await createPackers(jobs);
@@ -251,7 +255,6 @@ export async function makeAb(request: OtaRequest, ports: OtaPorts): Promise<OtaR
     const securityPatchLevel = target.prop("ro.build.version.security_patch");
     const backwards = request.downgrade || request.overrideTimestamp;
     const maxTimestamp = Number((backwards ? (source ?? target) : target).needProp("ro.build.date.utc"));
-    const payloadSigner = payloadSignerOf(request, signer);
     const options: MakePayloadOptions = {
       minorVersion: minorVersionOf(target, source, ports),
       ...(request.omitPrereq ? {} : { maxTimestamp }),

@@ -1,9 +1,9 @@
 /** A signer of payloads that is a program of the user's own, called as the original calls it. */
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { access, constants, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { delimiter, join } from "node:path";
 import { OtaError } from "../../core/errors.ts";
 import type { PayloadSigner } from "./signer.ts";
 
@@ -28,12 +28,31 @@ async function run(program: string, args: readonly string[]): Promise<{ code: nu
   return { code, errors };
 }
 
+/** @throws OtaError ANDROID_SIGNER when the path, or the folders of PATH, have no such program */
+async function needProgram(program: string): Promise<void> {
+  const folders = program.includes("/") ? [""] : (process.env["PATH"] ?? "").split(delimiter);
+  for (const folder of folders) {
+    const found = await access(join(folder, program), constants.X_OK).then(
+      () => true,
+      () => false,
+    );
+    if (found) return;
+  }
+  throw new OtaError("ANDROID_SIGNER", { what: "there is no such payload signer on this machine", where: program });
+}
+
 /**
  * A signer that runs `program ...args -in HASH -out SIGNATURE`: the file HASH holds the SHA-256 of the message, 32 bytes, and
  * the program writes the raw signature, as `openssl pkeyutl -sign -inkey KEY.pem -pkeyopt digest:sha256` does.
  * `sign` throws OtaError ANDROID_SIGNER when it fails, writes nothing, or more than `signatureSize` bytes.
+ * @throws OtaError ANDROID_SIGNER when there is no such program, so that this is told before minutes of work
  */
-export function payloadSignerFromProgram({ program, args, signatureSize }: PayloadSignerProgram): PayloadSigner {
+export async function payloadSignerFromProgram({
+  program,
+  args,
+  signatureSize,
+}: PayloadSignerProgram): Promise<PayloadSigner> {
+  await needProgram(program);
   return {
     signatureSize,
     async sign(message) {

@@ -346,5 +346,10 @@ describe("A/B packages", () => {
     expect(broken.code).toBe(4);
     expect(broken.err).toContain("the payload signer failed");
     expect((await run(["--payload_signer_args", "x", "new6.zip"])).code).toBe(2);
+    for (const none of ["./no-such-signer", "no-such-signer-anywhere"]) {
+      const missing = await run(["--payload_signer", none, "new6.zip"]);
+      expect(missing.code).toBe(4);
+      expect(missing.err).toContain("there is no such payload signer");
+    }
   });
 });

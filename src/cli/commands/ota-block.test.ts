@@ -135,7 +135,7 @@ describe("ota_from_target_files --block", () => {
     expect(await textOf(zip, "META-INF/com/google/android/updater-script")).toContain('"system.new.dat.br"');
   });
 
-  /** A build of v4 with lines added to a text, or an entry left out (undefined). */
+  /** A build of v4 with lines added to a text, an entry left out (undefined) or added. */
   async function edited(which: "old" | "new", changes: Readonly<Record<string, string | undefined>>): Promise<string> {
     const zip = await open(join(ROOT, `v4/${which}-target_files.zip`));
     const sink = memorySink();
@@ -144,6 +144,9 @@ describe("ota_from_target_files --block", () => {
       if (e.name in changes && changes[e.name] === undefined) continue;
       const content = Buffer.concat([await zip.read(e), Buffer.from(changes[e.name] ?? "")]);
       await writer.add({ name: e.name, method: e.method, externalAttributes: e.externalAttributes }, content);
+    }
+    for (const [name, text] of Object.entries(changes)) {
+      if (text !== undefined && zip.get(name) === undefined) await writer.add({ name }, Buffer.from(text));
     }
     await writer.finish();
     const file = join(scratch, `edited${counter++}.zip`);
@@ -166,6 +169,21 @@ describe("ota_from_target_files --block", () => {
       const script = await textOf(zip, "META-INF/com/google/android/updater-script");
       expect(script).toContain('package_extract_dir("recovery", "/system");');
       expect(zip.get("recovery/etc/install-recovery.sh")).toBeDefined();
+    }
+  });
+
+  it("refuses files of a build with a vendor partition, and says which options make blocks of it", async () => {
+    const patched = await edited("new", { "VENDOR/": "" });
+    const lacking = await edited("new", { "VENDOR/": "", "SYSTEM/recovery-from-boot.p": undefined });
+    for (const [args, hint] of [
+      [["--era", "7.1", patched], "Use --block."],
+      [["--era", "7.1", lacking], "Use --block --brotli"],
+      [["--block", lacking], "Use --block --brotli"],
+    ] as const) {
+      const { code, err } = await run(scratch, ["--no_signing", ...args, "OUT.zip"]);
+      expect(code, err).toBe(5);
+      expect(err).toContain("builds with a vendor partition are not made (VENDOR/)");
+      expect(err).toContain(hint);
     }
   });
 
