@@ -5,8 +5,7 @@
  * Makers tell through `io.trace` what they read and made; commands are wrapped by {@link recordable}.
  */
 import { createHash } from "node:crypto";
-import { createReadStream } from "node:fs";
-import { realpath, rm, stat } from "node:fs/promises";
+import { open, realpath, rm, stat } from "node:fs/promises";
 import { basename, dirname, isAbsolute, join, relative, resolve, sep } from "node:path";
 import type { BuildRecord, BuildStep, RecordedFile } from "./build-record-types.ts";
 import type { Io } from "./io.ts";
@@ -24,15 +23,24 @@ const ENVIRONMENT = ["SOURCE_DATE_EPOCH", "OTAFORGE_SIGMASTAR_GENERATION", "OTAF
 const SECRET = /^--(sign_command|sign-command|extra_signapk_args)(=|$)/;
 export const NOT_RECORDED = "(not recorded)";
 
+/** Bytes read at once: one buffer for the whole of a file, however large. */
+const READ_BYTES = 1024 * 1024;
+
 /** Size and SHA-256 of a file. */
 export async function digestFile(path: string): Promise<{ size: number; sha256: string }> {
   const hash = createHash("sha256");
-  let size = 0;
-  for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20 }) as AsyncIterable<Buffer>) {
-    hash.update(chunk);
-    size += chunk.length;
+  const file = await open(path);
+  try {
+    const buffer = new Uint8Array(READ_BYTES);
+    for (let size = 0; ;) {
+      const { bytesRead } = await file.read(buffer, 0, READ_BYTES, null);
+      if (bytesRead === 0) return { size, sha256: hash.digest("hex") };
+      hash.update(buffer.subarray(0, bytesRead));
+      size += bytesRead;
+    }
+  } finally {
+    await file.close();
   }
-  return { size, sha256: hash.digest("hex") };
 }
 
 function withoutSecrets(argv: readonly string[]): string[] {

@@ -2,8 +2,9 @@
 import { open, rename, rm } from "node:fs/promises";
 import { OtaError } from "../core/errors.ts";
 import type { Cancel } from "../core/ports.ts";
-import { checkCancel, streamRange } from "../core/streams.ts";
+import { checkCancel } from "../core/streams.ts";
 import { nodeCodecs, openFileReader } from "../device/index.ts";
+import { streamKept } from "./small-memory.ts";
 
 /** Level of `gzip` itself: a third of the time of level 9 for a hundredth of the size. */
 const LEVEL = 6;
@@ -16,7 +17,7 @@ export async function gzipFile(from: string, to: string, cancel: Cancel): Promis
     const out = await open(beside, "wx", 0o666);
     let size = 0;
     try {
-      for await (const chunk of nodeCodecs.gzip(streamRange(source), LEVEL)) {
+      for await (const chunk of nodeCodecs.gzip(streamKept(source), LEVEL)) {
         checkCancel(cancel);
         await out.writeFile(chunk);
         size += chunk.length;

@@ -1,12 +1,12 @@
 /** Opens the package a user named, once, and looks at its first bytes. */
 import { resolve } from "node:path";
 import { openFileReader } from "../device/file-reader.ts";
-import { streamRange } from "../core/streams.ts";
 import { OtaError } from "../core/errors.ts";
 import type { ByteStream } from "../core/ports.ts";
 import type { PackageInput } from "./family.ts";
 import type { Io } from "./io.ts";
 import { unpackHead } from "./plain-head.ts";
+import { streamKept } from "./small-memory.ts";
 
 const HEAD_BYTES = 4096;
 /** What of a pipe is looked at before it is handed on: a signature inside a package ends before this. */
@@ -25,7 +25,7 @@ export async function openPackage(name: string, io: Io): Promise<PackageInput & 
   return {
     name,
     reader,
-    stream: () => streamRange(reader),
+    stream: () => streamKept(reader),
     ...(await describeHead(head)),
     close: () => reader.close(),
   };

@@ -5,7 +5,6 @@ import { toHex } from "../core/bytes.ts";
 import { OtaError } from "../core/errors.ts";
 import type { RandomReader } from "../core/ports.ts";
 import { formatBytes } from "../core/progress.ts";
-import { streamRange } from "../core/streams.ts";
 import { printable } from "../core/text.ts";
 import { nodeDigests, openFileReader } from "../device/index.ts";
 import {
@@ -29,6 +28,7 @@ import type { Io } from "./io.ts";
 import { commonOptions, printReport, withSharedOptions, type SharedValues } from "./options.ts";
 import { lazyPatchMaker } from "./patch-maker.ts";
 import { MANIFEST_SUFFIX } from "./trust.ts";
+import { streamKept } from "./small-memory.ts";
 
 const RECORD_OPTIONS = {
   block: ["block-update", "write a raw image to nodes"],
@@ -124,7 +124,7 @@ async function* partRecords(
 
 async function contentDigest(reader: RandomReader): Promise<{ size: number; sha256: string }> {
   const digest = nodeDigests.create("sha256");
-  for await (const chunk of streamRange(reader)) digest.update(chunk);
+  for await (const chunk of streamKept(reader)) digest.update(chunk);
   return { size: reader.size, sha256: toHex(digest.digest()) };
 }
 
@@ -190,7 +190,7 @@ async function writeManifest(path: string, made: Made, version: string): Promise
       hardware: [],
       version,
       coverage: "file",
-      ...(await digestBlocks(streamRange(reader), reader.size, nodeDigests)),
+      ...(await digestBlocks(streamKept(reader), reader.size, nodeDigests)),
       items: made.items,
       signers: [],
     });

@@ -1,7 +1,8 @@
 /** Memory of commands that stream gigabytes on a board. */
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
-import type { ProgressSink } from "../core/ports.ts";
+import type { ByteStream, ProgressSink, RandomReader } from "../core/ports.ts";
+import { streamRange } from "../core/streams.ts";
 
 /** Bytes between two collections: few enough to matter on a board, many enough to cost nothing (about 1 ms each). */
 const EVERY_BYTES = 2 * 1024 * 1024;
@@ -11,6 +12,9 @@ const EVERY_BYTES = 2 * 1024 * 1024;
  * It takes some 10 ms and comes once in tens of megabytes.
  */
 const MOST_BESIDE = 12 * 1024 * 1024;
+
+/** Streams shorter than this are not worth a collector, bytes. */
+const WORTH_COLLECTING = 64 * 1024 * 1024;
 
 type Collect = (options: { type: "minor" | "major" }) => void;
 
@@ -41,4 +45,20 @@ export function keepMemorySmall(): ProgressSink {
     },
     note() {},
   };
+}
+
+/** {@link streamRange} of a whole reader whose garbage is collected along the way. */
+export function streamKept(reader: RandomReader, chunk?: number): ByteStream {
+  const stream = streamRange(reader, 0, reader.size, chunk);
+  return reader.size < WORTH_COLLECTING ? stream : collected(stream, reader.size);
+}
+
+async function* collected(stream: ByteStream, totalBytes: number): ByteStream {
+  const sink = keepMemorySmall();
+  let doneBytes = 0;
+  for await (const chunk of stream) {
+    yield chunk;
+    doneBytes += chunk.length;
+    sink.progress({ phase: "read", doneBytes, totalBytes });
+  }
 }

@@ -9,7 +9,6 @@ import { resolve } from "node:path";
 import { editedReader, editedStream, type Edit } from "../core/edits.ts";
 import { OtaError } from "../core/errors.ts";
 import type { ByteStream } from "../core/ports.ts";
-import { streamRange } from "../core/streams.ts";
 import { nodeCodecs, nodeDigests } from "../device/index.ts";
 import { nodeSignatureChecker, readPublicKeys } from "../trust/crypto.node.ts";
 import {
@@ -34,6 +33,7 @@ import {
 import type { PackageInput } from "./family.ts";
 import type { Io } from "./io.ts";
 import { unpackHead } from "./plain-head.ts";
+import { streamKept } from "./small-memory.ts";
 
 /** What a detached manifest is called: the package's name and this. */
 export const MANIFEST_SUFFIX = ".manifest";
@@ -84,7 +84,7 @@ function secured(input: PackageInput, manifest: Manifest, { edits, unpacked }: C
     return { ...rest, stream: () => verifiedStream(editedStream(input.stream(), edits), manifest, nodeDigests) };
   }
   const bare = verifiedReader(editedReader(reader, edits), manifest, nodeDigests);
-  return { ...rest, reader: bare, stream: () => streamRange(bare, 0, bare.size, manifest.blockSize) };
+  return { ...rest, reader: bare, stream: () => streamKept(bare, manifest.blockSize) };
 }
 
 /** A claim of an envelope that holds a manifest. @throws OtaError TRUST_MANIFEST */
@@ -172,7 +172,7 @@ async function findKdimgClaim(input: PackageInput, begin: Uint8Array): Promise<T
       });
     }
     const bare = editedReader(input.reader, edits);
-    blocks = (await digestBlocks(streamRange(bare), bare.size, nodeDigests, facts.blockSize)).blocks;
+    blocks = (await digestBlocks(streamKept(bare), bare.size, nodeDigests, facts.blockSize)).blocks;
     if (blocks.length !== Math.ceil(facts.package.size / facts.blockSize) * 32) {
       throw new OtaError("TRUST_MISMATCH", {
         what: "the package has another size than what was signed",

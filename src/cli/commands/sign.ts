@@ -4,7 +4,6 @@ import { resolve } from "node:path";
 import { editedReader } from "../../core/edits.ts";
 import { isOtaError, OtaError } from "../../core/errors.ts";
 import type { ByteStream, RandomReader } from "../../core/ports.ts";
-import { streamRange } from "../../core/streams.ts";
 import { nodeDigests } from "../../device/index.ts";
 import {
   blockSizeFor,
@@ -33,6 +32,7 @@ import { openPackage } from "../package-input.ts";
 import { signersOf, withSignerOptions, type SignerValues } from "../signers.ts";
 import { findClaim, findEmbeddedClaim, MANIFEST_SUFFIX, type TrustClaim } from "../trust.ts";
 import { replaceFile } from "../write-beside.ts";
+import { streamKept } from "../small-memory.ts";
 
 interface Values extends SharedValues, SignerValues {
   packageVersion?: string;
@@ -94,7 +94,7 @@ async function describePackage(
   { io, family, signers }: { io: Io; family: FamilyName; signers: readonly Signer[] },
 ): Promise<Manifest> {
   const { bare, coverage, blockSize } = place;
-  const content = await digestBlocks(streamRange(bare), bare.size, nodeDigests, blockSize);
+  const content = await digestBlocks(streamKept(bare), bare.size, nodeDigests, blockSize);
   const earlier = await earlierClaim(input, io, content.package.sha256);
   const version = values.packageVersion ?? earlier?.version;
   if (version === undefined) {
