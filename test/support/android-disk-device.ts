@@ -1,7 +1,7 @@
 /** The device of a specification as files on disk with a DEVICE.json: what `otaforge install --device` works on. */
 import { execFileSync } from "node:child_process";
 import { mkdirSync, symlinkSync, truncateSync, writeFileSync } from "node:fs";
-import { basename, dirname, join } from "node:path";
+import { basename, dirname, join, relative } from "node:path";
 import type { SimulatedFile, SimulatedSpec } from "../../src/device/index.ts";
 
 export interface DiskDeviceOptions {
@@ -9,7 +9,7 @@ export interface DiskDeviceOptions {
   readonly images?: Readonly<Record<string, number>>;
 }
 
-/** Writes the device below `folder`; gives the path of its description. */
+/** Writes the device below `folder`, which may be copied then; gives the path of its description. */
 export function writeDiskDevice(spec: SimulatedSpec, folder: string, { images = {} }: DiskDeviceOptions = {}): string {
   const points = Object.keys(spec.fileSystems ?? {}).filter((at) => at !== "/");
   const place = (at: string): string => join(folder, "fs", at === "/" ? "root" : at.slice(1).replaceAll("/", "-"));
@@ -41,18 +41,21 @@ export function writeDiskDevice(spec: SimulatedSpec, folder: string, { images = 
       ...(mounted === undefined ? { mounted: true } : { mounted }),
     };
     const size = images[at];
-    if (size === undefined) mounts[at] = { dir: place(at), ...others };
+    if (size === undefined) mounts[at] = { dir: relative(folder, place(at)), ...others };
     else {
       const image = `${place(at)}.img`;
       writeFileSync(image, "");
       truncateSync(image, size);
       execFileSync("mkfs.ext4", ["-q", "-F", "-d", place(at), image], { env: { ...process.env, PATH: SBIN } });
-      mounts[at] = { image, fsType: "ext4", ...others };
+      mounts[at] = { image: relative(folder, image), fsType: "ext4", ...others };
     }
   }
   const { properties } = spec;
   const file = join(folder, "DEVICE.json");
-  writeFileSync(file, JSON.stringify({ family: "android", root: place("/"), nodes, mounts, properties }));
+  writeFileSync(
+    file,
+    JSON.stringify({ family: "android", root: relative(folder, place("/")), nodes, mounts, properties }),
+  );
   return file;
 }
 
