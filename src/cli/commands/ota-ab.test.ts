@@ -215,13 +215,13 @@ describe("A/B packages", () => {
     const { file } = await run(["-i", "old6.zip", "new6.zip"]);
     const same = await sign(file, "k4_f4_sha256");
     expect(same.out).toContain("payload.bin is signed by this key already");
-    for (const key of ["k5_ec", "k3_e3_sha256", "k1_e3_sha1"]) {
+    for (const key of ["k5_ec", "k1_e3_sha1"]) {
       expect(await sign(file, key)).toMatchObject({ code: 0 });
       await check(file, { minor: 6, delta: true, key });
-      const direct = await run(["-i", "old6.zip", "new6.zip"], key);
-      // ECDSA signatures differ each time.
-      if (key !== "k5_ec") expect(readFileSync(file).equals(readFileSync(direct.file)), key).toBe(true);
     }
+    // RSA signatures are the same each time.
+    const direct = await run(["-i", "old6.zip", "new6.zip"], "k1_e3_sha1");
+    expect(readFileSync(file).equals(readFileSync(direct.file))).toBe(true);
   });
 
   it("keeps what others put into a package when it is signed again", async () => {
@@ -337,7 +337,7 @@ describe("A/B packages", () => {
     const own = await run([...signer("k4_f4_sha256"), "new6.zip"]);
     expect(own.code, own.err).toBe(0);
     expect(own.err).not.toContain("not by the key");
-    expect(readFileSync(own.file).equals(readFileSync((await run(["new6.zip"])).file))).toBe(true);
+    await check(own.file, { minor: 6, delta: false, key: "k4_f4_sha256" });
     const other = await run([...signer("k3_e3_sha256"), "new6.zip"]);
     expect(other.code, other.err).toBe(0);
     expect(other.err).toContain("not by the key of the package's certificate");
