@@ -28,6 +28,7 @@ test("a simulated copy holds what the image device holds and writes nothing real
       "/dev/a": { file: "a.img", kind: "block", size: 8192 },
       "/dev/n": { file: "n.img", kind: "nand", size: 262144, badBlocks: [1] },
       "/dev/ubi0_2": { file: "v.img", kind: "ubi", size: 5000, name: "vol" },
+      "/dev/ubi0_3": { file: "never-written.img", kind: "ubi", size: 6000 },
     },
     mounts: { "/system": { dir: "system", node: "/dev/s", fsType: "ext4", freeBytes: 4096 } },
     properties: { "ro.x": "1" },
@@ -42,6 +43,8 @@ test("a simulated copy holds what the image device holds and writes nothing real
   const { name, size, availableBytes } = (await device.ubi.info("/dev/ubi0_2")) ?? {};
   expect([name, size, availableBytes]).toEqual(["vol", 5000, 1000]);
   expect((await device.ubi.open("/dev/ubi0_2")).size).toBe(6);
+  expect((await device.ubi.info("/dev/ubi0_3"))?.size).toBe(6000);
+  expect((await device.ubi.open("/dev/ubi0_3")).size).toBe(0);
   expect([await device.files.list("/"), await device.files.list("/etc")]).toEqual([
     ["etc", "system"],
     ["conf", "link"],

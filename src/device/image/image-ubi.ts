@@ -2,7 +2,7 @@
 import { unlink } from "node:fs/promises";
 import { open, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { OtaError, checkRange } from "../../core/index.ts";
+import { OtaError, checkRange, memoryReader } from "../../core/index.ts";
 import type { FileStore, UbiVolumes } from "../../core/index.ts";
 import type { DeviceDescription } from "../description.ts";
 import { checkInside } from "../disk/raw-file.ts";
@@ -179,8 +179,11 @@ export function imageUbi({ nodes, freeBytes, state, mounted }: ImageUbiOptions):
         });
       }
       const file = await open(volume.file, "r").catch((e: unknown) => {
+        if ((e as NodeJS.ErrnoException).code === "ENOENT") return undefined;
         throw deviceError(e, volume.file);
       });
+      // A described volume whose file nobody has written is a new one: there is nothing in it.
+      if (file === undefined) return { ...memoryReader(new Uint8Array(0)), close: async () => undefined };
       const { size } = await file.stat();
       return {
         size,
