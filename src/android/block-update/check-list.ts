@@ -1,6 +1,7 @@
 /** What is wrong with a transfer list before its first command runs: words that are no command, ranges that are none or lie outside. */
 import { BLOCK_SIZE } from "./blocks.ts";
 import { parseRanges, rangesEnd } from "./ranges.ts";
+import type { RangeSet } from "./ranges.ts";
 import type { TransferList } from "./transfer-list.ts";
 
 /** Words before the target ranges of a command, by version: `bsdiff <off> <len> <src sha1> <tgt sha1> T …`. */
@@ -14,6 +15,15 @@ function targetIndex(name: string, version: number): number {
 }
 
 const WRITING = new Set(["move", "bsdiff", "imgdiff", "new", "zero", "erase"]);
+
+/** Blocks that a command of a list of `version` gives new contents; undefined for those that give none, and for what is no command. */
+export function writtenRanges(command: string, version: number): RangeSet | undefined {
+  const words = command.split(" ");
+  const name = words[0] as string;
+  const ranges = words[targetIndex(name, version)];
+  // What an erased block reads as is the medium's affair.
+  return !WRITING.has(name) || name === "erase" || ranges === undefined ? undefined : parseRanges(ranges);
+}
 
 /** A sentence about the first command that cannot be carried out on a device of `size` bytes; undefined when all can. */
 export function listProblem({ version, commands }: TransferList, size: number): string | undefined {

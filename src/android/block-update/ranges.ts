@@ -43,3 +43,21 @@ export function rangesOverlap(a: RangeSet, b: RangeSet): boolean {
 export function rangesEnd({ ranges }: RangeSet): number {
   return ranges.reduce((end, [, e]) => Math.max(end, e), 0);
 }
+
+/** The first blocks of a set, `most` at most. */
+export function firstBlocks({ ranges }: RangeSet, most: number): RangeSet {
+  const taken: BlockRange[] = [];
+  let blocks = 0;
+  for (const [start, end] of ranges) {
+    if (blocks === most) break;
+    const size = Math.min(end - start, most - blocks);
+    taken.push([start, start + size]);
+    blocks += size;
+  }
+  return { ranges: taken, blocks };
+}
+
+/** A set as text, as {@link parseRanges} reads it. */
+export function rangesText({ ranges }: RangeSet): string {
+  return [ranges.length * 2, ...ranges.flat()].join(",");
+}

@@ -15,17 +15,13 @@ import { failureText } from "../updater/device-files.ts";
 import { formatDouble } from "../updater/numbers.ts";
 import { BLOCK_SIZE, fillBlocks, MAX_BLOCKS, placeBlocks, readBlocks, writeBlocks } from "./blocks.ts";
 import { listProblem } from "./check-list.ts";
+import { ProgressNotes } from "./progress.ts";
+import type { BlockJournal } from "./progress.ts";
 import { parseRanges, rangesOverlap } from "./ranges.ts";
 import type { RangeSet } from "./ranges.ts";
 import { Stash } from "./stash.ts";
 import { parseTransferList } from "./transfer-list.ts";
 import type { TransferList } from "./transfer-list.ts";
-
-/** What is remembered of a version 1 or 2 update that was interrupted. */
-export interface BlockProgress {
-  /** Commands that are done and on the medium. */
-  readonly done: number;
-}
 
 export interface BlockUpdateContext {
   readonly device: Device;
@@ -35,10 +31,7 @@ export interface BlockUpdateContext {
   readonly pipe: (line: string) => void;
   readonly checkCancel: () => void;
   /** Where progress of versions 1 and 2 is kept; absent: nowhere. */
-  readonly journal?: {
-    load(): Promise<BlockProgress | undefined>;
-    save(progress: BlockProgress): Promise<void>;
-  };
+  readonly journal?: BlockJournal;
 }
 
 export interface BlockUpdateRequest {
@@ -446,13 +439,9 @@ class BlockRun {
       if (opened === "failed") return false;
       this.#createdStash = opened === "created";
     }
-    let skipTo = 0;
-    if (write && journal !== undefined) {
-      const before = await journal.load();
-      skipTo = before?.done ?? 0;
-      // Known before the first block changes: from here on the partition looks like nothing the script expects.
-      if (before === undefined) await journal.save({ done: 0 });
-    }
+    const notes =
+      write && journal !== undefined ? new ProgressNotes(this.#context.device, target, this.#list, journal) : undefined;
+    const skipTo = (await notes?.begin()) ?? 0;
     let ok = true;
     for (const [line, text] of commands.entries()) {
       this.#context.checkCancel();
@@ -463,10 +452,11 @@ class BlockRun {
       const command = this.#words[0] as string;
       const known = ["move", "bsdiff", "imgdiff", "stash", "free", "zero", "new", "erase"].includes(command);
       try {
+        if (line >= skipTo) await notes?.starts(line);
         await this.#command(command, line < skipTo);
         if (write && line >= skipTo) {
           await target.flush();
-          if (journal !== undefined) await journal.save({ done: line + 1 });
+          await notes?.ends(line);
         }
         if (this.#freeAfter !== undefined) await this.#stash.remove(this.#freeAfter);
       } catch (e) {

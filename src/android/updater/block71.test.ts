@@ -52,3 +52,91 @@ describe("block packages recorded from the 7.1 updater", () => {
     }
   });
 });
+
+const PACKAGES = ["v1/incr", "v2/incr", "v3/incr", "v4/incr", "v4/incr-verify", "v4/incr-twostep"] as const;
+
+describe("block packages run again in the safe profile", () => {
+  const once = (on: SimulatedDevice, path: string) =>
+    collectRun({
+      device: on,
+      package: vectorReader(`block71/${path}/unsigned.zip`),
+      era: "7.1",
+      profile: "safe",
+    });
+  /** A run as recovery makes it: a package that asks for a restart gets it. */
+  const go = async (on: SimulatedDevice, path: string) => {
+    let got = await once(on, path);
+    for (let restarts = 0; got.reboot !== undefined && restarts < 3; restarts++) got = await once(on, path);
+    return got;
+  };
+  const written = (on: SimulatedDevice): string[] => on.log.filter((w) => w.where === NODE).map(({ kind }) => kind);
+  const imageOf = async (on: SimulatedDevice): Promise<Uint8Array> => {
+    const node = await on.nodes.open(NODE, "read");
+    return (await node.read(0, node.size)).slice();
+  };
+  const replace = async (on: SimulatedDevice, bytes: Uint8Array): Promise<void> => {
+    const node = await on.nodes.open(NODE, "write");
+    await node.write(0, bytes);
+    await node.flush();
+    await node.close();
+  };
+
+  it.each(PACKAGES)("%s: what is finished is done", async (path) => {
+    const on = await device(path.slice(0, 2));
+    expect((await go(on, path)).exitCode).toBe(0);
+    const wanted = await systemSha1(on);
+    let next = on;
+    for (let times = 0; times < 2; times++) {
+      next = next.restart({ keepLog: true });
+      const got = await go(next, path);
+      expect({ exitCode: got.exitCode, message: got.message }, got.log).toEqual({ exitCode: 0, message: undefined });
+      expect(await systemSha1(next)).toBe(wanted);
+      // From version 3 on `new` and `zero` are written again, with the same bytes.
+      if (/v[12]/.test(path)) expect(written(next).filter((kind) => kind !== "flush")).toEqual([]);
+    }
+  });
+
+  it.each(PACKAGES)("%s: a cut at any of the last writes, and the same package ends it", async (path) => {
+    const start = await device(path.slice(0, 2));
+    const whole = start.fork();
+    expect((await go(whole, path)).exitCode).toBe(0);
+    const wanted = await systemSha1(whole);
+    // The end of the notes, the boot image, and the last commands of the list.
+    for (let write = whole.writes - 1; write > whole.writes - 60; write -= 11) {
+      const on = start.fork();
+      on.cutPower({ write, phase: "torn", unflushed: "some", seed: write });
+      await go(on, path).catch(() => undefined);
+      const again = on.restart();
+      const got = await go(again, path);
+      expect(await systemSha1(again)).toBe(wanted);
+      expect({ exitCode: got.exitCode, message: got.message }, `write ${write}\n${got.log}`).toEqual({
+        exitCode: 0,
+        message: undefined,
+      });
+    }
+  });
+
+  it.each(["v1/incr", "v2/incr"])("%s: notes of earlier runs are not believed over another content", async (path) => {
+    const start = await device(path.slice(0, 2));
+    const old = await imageOf(start);
+    const whole = start.fork();
+    expect((await go(whole, path)).exitCode).toBe(0);
+    const wanted = await systemSha1(whole);
+    // A finished one, and one cut in the middle, flashed back with the state left where it is.
+    for (const write of [undefined, Math.floor(whole.writes / 2)]) {
+      let on = start.fork();
+      if (write !== undefined) on.cutPower({ write, phase: "torn", unflushed: "some", seed: 3 });
+      await go(on, path).catch(() => undefined);
+      on = on.restart();
+      await replace(on, old);
+      expect((await go(on, path)).exitCode).toBe(0);
+      expect(await systemSha1(on), `after a cut at ${write}`).toBe(wanted);
+      // And over something else the package refuses, as over any base it is not for.
+      const foreign = old.map((b) => b ^ 0x55);
+      await replace(on, foreign);
+      const got = await go(on, path);
+      expect(got).toMatchObject({ exitCode: 7, message: "E1000: system partition has unexpected contents" });
+      expect(await systemSha1(on)).toBe(sha1(foreign));
+    }
+  });
+});

@@ -2,6 +2,7 @@
 import type { Cancel, Device } from "../../core/ports.ts";
 import { checkCancel } from "../../core/streams.ts";
 import type { ZipArchive } from "../../core/zip/index.ts";
+import type { BlockJournal } from "../block-update/progress.ts";
 import type { EdifyEra } from "../edify/ast.ts";
 import { EdifyAbort } from "../edify/evaluate.ts";
 import { isMediumFailure, failureText, parentOf } from "./device-files.ts";
@@ -68,12 +69,6 @@ export class ProcessExit extends Error {
   }
 }
 
-/** Progress of one block update. */
-export interface BlockJournal {
-  load(): Promise<{ readonly done: number } | undefined>;
-  save(progress: { readonly done: number }): Promise<void>;
-}
-
 /**
  * What an interrupted version 1 or 2 block update needs to go on: how far it is, and the answers its script got before it
  * began, because such a script asks for the untouched partition.
@@ -82,8 +77,8 @@ export interface BlockMemory {
   journal(name: string, list: Uint8Array): BlockJournal;
   recall(question: string): Promise<string | undefined>;
   note(question: string, answer: string): void;
-  /** The whole script is done: the next one must see the partitions as they are. */
-  forget(): Promise<void>;
+  /** The whole script is done. Run again it gets the same answers as long as the partitions hold what they hold now. */
+  finish(): Promise<void>;
 }
 
 /** A running update. */

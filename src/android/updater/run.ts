@@ -201,7 +201,7 @@ export async function runScript(host: UpdaterHost, reader: RandomReader): Promis
   try {
     const result = await evaluateEdify(script, guarded(session, functions, script.root), host.era);
     await session.settle();
-    await session.memory?.forget();
+    await session.memory?.finish();
     if (session.sawReadError && host.era === "7.1") host.pipe("retry_update");
     host.pipe(`ui_print script succeeded: result was [${result}]`);
     return { exitCode: 0, result };
