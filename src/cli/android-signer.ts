@@ -84,7 +84,11 @@ export async function verifyOwn(
   ports: { readonly cancel: Cancel },
 ): Promise<void> {
   const keys = await readKeys(signer.otacert, { name: "the signing certificate", codecs: nodeCodecs });
-  const verdict = await verifyPackage(reader, keys, { digests: nodeDigests, cancel: ports.cancel });
+  const verdict = await verifyPackage(reader, keys, {
+    digests: nodeDigests,
+    codecs: nodeCodecs,
+    cancel: ports.cancel,
+  });
   if (!verdict.accepted) {
     throw new OtaError("ANDROID_SIGNER", {
       what: "the signature does not belong to the certificate",

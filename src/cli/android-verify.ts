@@ -48,7 +48,7 @@ export async function verifyAndroid(input: PackageInput, options: VerifyOptions)
   const keys = await loadAndroidKeys(options.keyFiles, era);
   if (isPayloadFile(input)) return verifyPayloadReport(input.name, await openPayload(reader), keys, options);
   const verdict = await verifyPackage(reader, keys, {
-    digests: nodeDigests,
+    ...PORTS,
     rules: profile === "vendor" ? era : "safe",
     sink: progress,
     cancel,

@@ -18,7 +18,7 @@ import { makePackage } from "../support/android-device.ts";
 import { ANDROID_VECTORS } from "../support/android-install.ts";
 import { randomNumbers } from "../support/k230-mutations.ts";
 import { verifyPackage } from "../../src/android/verifier/index.ts";
-import { nodeDigests } from "../../src/device/index.ts";
+import { nodeCodecs, nodeDigests } from "../../src/device/index.ts";
 import { readdirSync, readFileSync } from "node:fs";
 
 /** OTAFORGE_LONG=1 runs a million of each; otherwise as many as a box of 20 s each holds. */
@@ -122,7 +122,7 @@ it("A2: a signature covers all bytes beyond 2 GiB (in full: 5 GiB), the last one
   const keys = keysOf("k1_e3_sha1");
   const tail = await signatureTail(await signerOf("k1_e3_sha1"), zeros(size));
   const verdict = (reader: Parameters<typeof verifyPackage>[0]) =>
-    verifyPackage(reader, keys, { digests: nodeDigests });
+    verifyPackage(reader, keys, { digests: nodeDigests, codecs: nodeCodecs, rules: "7.1" });
   expect(await verdict(joined(zeros(size), tail))).toMatchObject({ accepted: true });
   expect(await verdict(joined(zeros(size, { [size - 1]: 1 }), tail))).toMatchObject({ accepted: false });
 });

@@ -2,7 +2,7 @@
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { FORMS, isSigned, signedBench } from "../support/signed-benches.ts";
+import { FORMS, signedBench } from "../support/signed-benches.ts";
 
 /** Every offset in the first bytes and the last ones, and some in between. */
 function offsets(size: number): number[] {
@@ -18,7 +18,7 @@ describe("A2 flipped bytes: refused before the first write", () => {
     for (const file of bench.files) {
       const path = join(bench.folder, file);
       const good = readFileSync(path);
-      for (const at of offsets(good.length).filter((o) => isSigned(form, good, o))) {
+      for (const at of offsets(good.length)) {
         const bent = Buffer.from(good);
         bent[at] = (bent[at] as number) ^ (1 << (at % 8));
         writeFileSync(path, bent);

@@ -36,10 +36,15 @@ export async function signPackage(source: RandomReader, key: string): Promise<Ui
   return sink.bytes();
 }
 
-/** The end of a signed archive: an end record that says nothing of entries, and the signature over `signed` and it. */
-export async function signatureTail(signer: PackageSigner, signed: RandomReader): Promise<Uint8Array> {
-  const record = new Uint8Array(20);
-  record.set([0x50, 0x4b, 5, 6]);
+/** An end record that says nothing of entries, without the size of the comment. */
+const NO_ENTRIES: Uint8Array = new Uint8Array([0x50, 0x4b, 5, 6, ...new Uint8Array(16)]);
+
+/** The end of a signed archive: the end record `record`, and the signature over `signed` and it. */
+export async function signatureTail(
+  signer: PackageSigner,
+  signed: RandomReader,
+  record = NO_ENTRIES,
+): Promise<Uint8Array> {
   async function* message(): AsyncGenerator<Uint8Array> {
     for (let at = 0; at < signed.size; at += 1 << 20) {
       yield await signed.read(at, Math.min(1 << 20, signed.size - at));

@@ -154,12 +154,3 @@ export async function signedBench(form: Form, version = "2.0.0"): Promise<Bench>
     targets: () => targets.map((t) => digestOf(join(folder, t))).join(),
   };
 }
-
-/**
- * Android signs everything before the zip's comment; of the comment only the signature value and the footer decide. The rest of it
- * (a text, the certificate's names) is not read by any installer, and no key covers it: not claimed (docs/security.md).
- */
-export function isSigned(form: Form, good: Buffer, at: number): boolean {
-  const comment = good.readUInt16LE(good.length - 2);
-  return form !== "android" || at < good.length - comment - 2 || at >= good.length - 6;
-}

@@ -43,13 +43,14 @@ export interface CheckOptions {
  * @throws OtaError ANDROID_UNSIGNED, ANDROID_REJECTED
  */
 export async function checkSignature(
-  device: Pick<Device, "digests">,
+  device: Pick<Device, "digests" | "codecs">,
   reader: RandomReader,
   keys: readonly VerifierKey[],
   { rules = "safe", progress, cancel }: CheckOptions & { readonly rules?: VerifierRules } = {},
 ): Promise<string> {
   const verdict = await verifyPackage(reader, keys, {
     digests: device.digests,
+    codecs: device.codecs,
     rules,
     ...(progress === undefined ? {} : { sink: progress }),
     ...(cancel === undefined ? {} : { cancel }),

@@ -16,11 +16,11 @@ import {
   SYSTEM,
   zeros,
 } from "../../../test/support/android-attacks.ts";
-import { readU16, writeU16, writeU32 } from "../../core/bytes.ts";
+import { concatBytes, readU16, writeU16, writeU32 } from "../../core/bytes.ts";
 import { OtaError } from "../../core/errors.ts";
 import type { ErrorCode } from "../../core/errors.ts";
 import type { RandomReader } from "../../core/ports.ts";
-import { nodeDigests, openDevice } from "../../device/index.ts";
+import { nodeCodecs, nodeDigests, openDevice } from "../../device/index.ts";
 import type { SimulatedDevice } from "../../device/index.ts";
 import { encodeSignatureBlock, encodeSignatureComment } from "../signing/index.ts";
 import { readFooter, verifyPackage } from "../verifier/index.ts";
@@ -33,6 +33,9 @@ const KEY = "k4_f4_sha256";
 const metadata = (more = ""): Record<string, string> => ({
   "META-INF/com/android/metadata": `post-build=new\npre-device=tiny\n${more}`,
 });
+
+const PORTS = { digests: nodeDigests, codecs: nodeCodecs };
+const contentOf = async (reader: RandomReader): Promise<Uint8Array> => reader.read(0, reader.size);
 
 const plain = (): Promise<RandomReader> => makePackage(SCRIPT, { "system/bin/new": "new", ...metadata() });
 
@@ -68,13 +71,30 @@ describe("A4: certificates that come with the signature", () => {
     await refused(smallDevice(), asReader(theirs), "ANDROID_REJECTED", { keys: keysOf(KEY) });
   });
 
-  it("takes a trusted signature whatever certificate lies beside it, and never the other way round", async () => {
+  it("takes no other certificate beside a trusted signature, and no trusted one beside another signature", async () => {
+    const signed = await signPackage(await plain(), KEY);
+    const content = signed.subarray(0, signed.length - readU16(signed, signed.length - 2) - 22);
+    const record = signed.subarray(content.length, content.length + 20);
     const [trusted, attacker] = [await signerOf(KEY), await signerOf("k3_e3_sha256")];
-    const content = zeros(1000);
-    const good = joined(content, await signatureTail({ ...trusted, certificate: attacker.certificate }, content));
-    expect(await verifyPackage(good, keysOf(KEY), { digests: nodeDigests })).toMatchObject({ accepted: true });
-    const bad = joined(content, await signatureTail({ ...attacker, certificate: trusted.certificate }, content));
-    expect(await verifyPackage(bad, keysOf(KEY), { digests: nodeDigests })).toMatchObject({ accepted: false });
+    const ending = async (signer: typeof trusted): Promise<RandomReader> =>
+      asReader(concatBytes(content, await signatureTail(signer, asReader(content), record)));
+    expect(await install(smallDevice(), await ending(trusted), { keys: keysOf(KEY) })).toBeDefined();
+    const other = await ending({ ...trusted, certificate: attacker.certificate });
+    await refused(smallDevice(), other, "ANDROID_REJECTED", { keys: keysOf(KEY) });
+    const verdict = (rules: "7.1" | "safe") => verifyPackage(other, keysOf(KEY), { ...PORTS, rules });
+    expect(await verdict("7.1")).toMatchObject({ accepted: true });
+    expect((await verdict("safe")).reason).toMatch(/^the certificate beside the signature is not the one of META-INF/);
+    const bad = await ending({ ...attacker, certificate: trusted.certificate });
+    await refused(smallDevice(), bad, "ANDROID_REJECTED", { keys: keysOf(KEY) });
+  });
+
+  it("takes no package in which nothing vouches for the certificate", async () => {
+    const bare = asReader(await contentOf(await plain()));
+    const record = await bare.read(bare.size - 22, 20);
+    const content = asReader(await bare.read(0, bare.size - 22));
+    const signed = joined(content, await signatureTail(await signerOf(KEY), content, record));
+    await refused(smallDevice(), signed, "ANDROID_REJECTED", { keys: keysOf(KEY) });
+    expect(await install(smallDevice(), signed, { keys: keysOf(KEY), profile: "vendor" })).toBeDefined();
   });
 });
 
@@ -100,7 +120,7 @@ describe("A5: a check that is not there", () => {
     record.set([0x50, 0x4b, 5, 6]);
     record.set(comment.subarray(-2), 20);
     const reader = joined(zeros(100), new Uint8Array([...record, ...comment]));
-    expect(await verifyPackage(reader, keysOf(KEY), { digests: nodeDigests })).toMatchObject({ accepted: false });
+    expect(await verifyPackage(reader, keysOf(KEY), PORTS)).toMatchObject({ accepted: false });
   });
 
   it("lets no weaker hash stand in for the one a key signs", async () => {

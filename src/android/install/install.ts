@@ -78,7 +78,7 @@ interface Admitted {
 export async function admitPackage(
   device: Device,
   opened: RandomReader,
-  options: Omit<AndroidInstallOptions, "era">,
+  options: AndroidInstallOptions,
 ): Promise<Admitted> {
   const { keys, progress, cancel, minimumVersion } = options;
   const checks = {
@@ -86,7 +86,8 @@ export async function admitPackage(
     ...(cancel === undefined ? {} : { cancel }),
   };
   const reader = guardReader(opened, device.digests);
-  const signature = await checkSignature(device, reader, keys, checks);
+  const rules = options.profile === "vendor" ? (options.era ?? "7.1") : "safe";
+  const signature = await checkSignature(device, reader, keys, { ...checks, rules });
   const zip = await openUpdateZip(device, reader);
   // A signature vouches for every byte; without one the checksums are all there is.
   if (keys.length === 0) await checkEntries(zip, checks);

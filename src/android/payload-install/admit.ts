@@ -72,6 +72,8 @@ export async function admitPayload(
     ? undefined
     : await verifyPackage(reader, keys, {
         digests: device.digests,
+        codecs: device.codecs,
+        rules: options.profile === "vendor" ? "7.1" : "safe",
         ...(progress === undefined ? {} : { sink: progress }),
         ...(cancel === undefined ? {} : { cancel }),
       });

@@ -232,6 +232,7 @@ class Recovery {
     try {
       const verdict = await verifyPackage(reader, keys, {
         digests: this.#device.digests,
+        codecs: this.#device.codecs,
         rules,
         ...(cancel === undefined ? {} : { cancel }),
       });

@@ -57,7 +57,7 @@ describe("whole-file signatures", () => {
       for (const rules of ["4.4", "7.1", "safe"] as const) {
         for (const other of RSA_KEYS) {
           const keys = parseResKeys(text(`${other}.txt`), rules === "4.4" ? "4.4" : "7.1");
-          const verdict = await verifyPackage(memoryReader(bytes), keys, { digests, rules });
+          const verdict = await verifyPackage(memoryReader(bytes), keys, { digests, codecs, rules });
           expect(verdict.accepted, `${rules} ${other} ${verdict.reason ?? ""}`).toBe(other === key);
         }
       }
@@ -71,8 +71,10 @@ describe("whole-file signatures", () => {
   it("signs with an EC key for 5.0 and later", async () => {
     const bytes = await sign(await signerFromFiles({ path: join(ROOT, "k5_ec") }), "7.1");
     const keys = parseResKeys(text("k5_ec.txt"), "7.1");
-    expect(await verifyPackage(memoryReader(bytes), keys, { digests, rules: "7.1" })).toMatchObject({ accepted: true });
-    expect(await verifyPackage(memoryReader(bytes), keys, { digests, rules: "safe" })).toMatchObject({
+    expect(await verifyPackage(memoryReader(bytes), keys, { digests, codecs, rules: "7.1" })).toMatchObject({
+      accepted: true,
+    });
+    expect(await verifyPackage(memoryReader(bytes), keys, { digests, codecs, rules: "safe" })).toMatchObject({
       accepted: true,
     });
     const zip = await openZip(memoryReader(bytes), { codecs });
@@ -195,7 +197,7 @@ describe("whole-file signatures", () => {
     const out = output();
     await signArchive(signed, out, signer, { ...options, replace: true });
     const keys = await readKeys(file("k4_f4_sha256.x509.pem"), { name: "k4", codecs });
-    expect(await verifyPackage(memoryReader(out.bytes()), keys, { digests })).toMatchObject({ accepted: true });
+    expect(await verifyPackage(memoryReader(out.bytes()), keys, { digests, codecs })).toMatchObject({ accepted: true });
     expect(out.bytes()).toEqual(await sign(signer));
   });
 });

@@ -3,11 +3,12 @@
  *
  * Reasons are worded as recovery 7.1 logs them; 4.4 logs less and looks at less.
  */
-import { readU16 } from "../../core/bytes.ts";
+import { equalBytes, readU16 } from "../../core/bytes.ts";
 import type { RandomReader } from "../../core/ports.ts";
+import { encodeText } from "../../core/text.ts";
 import { DER, DerCursor } from "./der.ts";
 
-/** Which verifier's rules: the bare ones of a release, or ours: 7.1 plus agreement of both views of the zip. */
+/** Which verifier's rules: the bare ones of a release, or ours: 7.1, agreement of both views of the zip, and not a byte that is not vouched for. */
 export type VerifierRules = "4.4" | "7.1" | "safe";
 
 export const FOOTER_SIZE = 6;
@@ -20,6 +21,8 @@ export interface SignatureFooter {
   readonly endOffset: number;
   /** Signature value: of the DER structure, or for 4.4 the 256 bytes before the footer. */
   readonly signature: Uint8Array;
+  /** The DER structure; empty for 4.4, which does not look at it. */
+  readonly block: Uint8Array;
 }
 
 /** `unsigned`: nothing that looks like a footer. */
@@ -44,6 +47,9 @@ export function signatureValue(der: Uint8Array, exact: boolean): Uint8Array | un
   const value = signer?.next(DER.octetString)?.content;
   return exact && !outer.atEnd ? undefined : value;
 }
+
+/** What sign tools write before the structure. */
+const MESSAGE = encodeText("signed by SignApk\0");
 
 function hasMarker(bytes: Uint8Array, at: number): boolean {
   return bytes[at] === 0x50 && bytes[at + 1] === 0x4b && bytes[at + 2] === 5 && bytes[at + 3] === 6;
@@ -78,7 +84,8 @@ export async function readFooter(reader: RandomReader, rules: VerifierRules): Pr
   const signedSize = endOffset + EOCD_SIZE - 2;
   if (rules === "4.4") {
     if (tailSize < FOOTER_SIZE + 256) return { reason: "signature is too short", offset };
-    return { signedSize, endOffset, signature: tail.slice(tailSize - FOOTER_SIZE - 256, tailSize - FOOTER_SIZE) };
+    const signature = tail.slice(tailSize - FOOTER_SIZE - 256, tailSize - FOOTER_SIZE);
+    return { signedSize, endOffset, signature, block: new Uint8Array(0) };
   }
   if (rules === "safe" && readU16(tail, EOCD_SIZE - 2) !== total) {
     return {
@@ -86,7 +93,11 @@ export async function readFooter(reader: RandomReader, rules: VerifierRules): Pr
       offset: endOffset + EOCD_SIZE - 2,
     };
   }
-  const signature = signatureValue(tail.slice(tailSize - start, tailSize - FOOTER_SIZE), rules === "safe");
+  if (rules === "safe" && !equalBytes(tail.subarray(EOCD_SIZE, tailSize - start), MESSAGE)) {
+    return { reason: 'the text before the signature is not "signed by SignApk"', offset: endOffset + EOCD_SIZE };
+  }
+  const block = tail.slice(tailSize - start, tailSize - FOOTER_SIZE);
+  const signature = signatureValue(block, rules === "safe");
   if (signature === undefined) return { reason: "Could not find signature DER block", offset: size - start };
-  return { signedSize, endOffset, signature };
+  return { signedSize, endOffset, signature, block };
 }

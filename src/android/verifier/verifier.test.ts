@@ -6,6 +6,8 @@ import { memoryReader } from "../../core/streams.ts";
 import { nodeCodecs, nodeDigests } from "../../device/index.ts";
 import { isOtaError } from "../../core/errors.ts";
 import { toInteger } from "./der.ts";
+import { signPackage } from "../../../test/support/android-attacks.ts";
+import { readU16 } from "../../core/bytes.ts";
 import { parseResKeys, readKeys, verifyPackage } from "./index.ts";
 import type { VerifierKey, VerifierRules } from "./index.ts";
 import { verifyP256 } from "./p256.ts";
@@ -13,6 +15,7 @@ import { verifyP256 } from "./p256.ts";
 const GENERATED = new URL("../../../test/vectors/android/signing/generated/", import.meta.url);
 const AOSP = new URL("../../../../shared/vectors/android/signing/aosp-testdata/", import.meta.url);
 
+const PORTS = { digests: nodeDigests, codecs: nodeCodecs };
 type Row = Record<"kitkat" | "nougat", { readonly verdict: string; readonly reason?: string }>;
 interface Expected {
   readonly packages: Record<string, Record<string, Row>>;
@@ -22,6 +25,13 @@ interface Expected {
 
 const bytesOf = (name: string, base = GENERATED): Uint8Array => readFileSync(new URL(name, base));
 
+/** Changes that both recoveries accept, and what ours says of them. */
+const UNCOVERED: Readonly<Record<string, RegExp>> = {
+  "eocd-comment-length-field-wrong.zip": /^the end record says that its comment has/,
+  "flip-comment-message.zip": /^the text before the signature is not/,
+  "flip-certificate-in-pkcs7.zip": /^the certificate beside the signature is not the one of META-INF/,
+};
+
 async function verdict(bytes: Uint8Array, keys: () => readonly VerifierKey[], rules: VerifierRules) {
   let trusted: readonly VerifierKey[];
   try {
@@ -30,7 +40,7 @@ async function verdict(bytes: Uint8Array, keys: () => readonly VerifierKey[], ru
     if (!isOtaError(e, "KEYS_UNREADABLE")) throw e;
     return { verdict: "keys-unreadable" };
   }
-  const v = await verifyPackage(memoryReader(bytes), trusted, { digests: nodeDigests, rules });
+  const v = await verifyPackage(memoryReader(bytes), trusted, { ...PORTS, rules });
   return { verdict: v.accepted ? "accept" : "reject", ...(v.reason === undefined ? {} : { reason: v.reason }) };
 }
 
@@ -53,8 +63,9 @@ function check(base: URL): void {
     expect(old.verdict).toBe(row.kitkat.verdict);
     expect(newer).toEqual(row.nougat);
     const safe = await verdict(file, () => parseResKeys(text, "7.1"), "safe");
-    if (newer.verdict !== "accept") expect(safe.verdict).toBe(newer.verdict);
-    else expect(safe.verdict).toBe(name.includes("eocd-comment-length-field-wrong") ? "reject" : "accept");
+    const changed = newer.verdict === "accept" ? UNCOVERED[name.slice("mutated/".length)] : undefined;
+    if (changed === undefined) expect(safe.verdict).toBe(newer.verdict);
+    else expect(safe).toEqual({ verdict: "reject", reason: expect.stringMatching(changed) as string });
   });
 }
 
@@ -156,22 +167,33 @@ describe("ECDSA P-256", () => {
 });
 
 describe("mutated packages", () => {
-  it("never accepts a change in the signed part, the footer or the structure around the signature", async () => {
+  // Two verifiers take any change of a text or a name that no key covers; ours takes none, wherever the byte stands.
+  it.each(["k1_e3_sha1", "k2_f4_sha1", "k3_e3_sha256", "k4_f4_sha256", "k5_ec"])(
+    "%s: no byte can be changed",
+    async (key) => {
+      const file =
+        key === "k5_ec" ? await signPackage(memoryReader(bytesOf("unsigned.zip")), key) : bytesOf(`signed_${key}.zip`);
+      const keys = parseResKeys(new TextDecoder().decode(bytesOf(`${key}.txt`)));
+      const judge = async (bytes: Uint8Array) => verifyPackage(memoryReader(bytes), keys, PORTS);
+      expect((await judge(file)).accepted).toBe(true);
+      const comment = file.length - readU16(file, file.length - 2);
+      const survivors: number[] = [];
+      // Before the comment one signature covers all: every 17th offset there, each in the comment.
+      for (let at = 0; at < file.length; at += at < comment - 30 ? 17 : 1) {
+        const bad = new Uint8Array(file);
+        bad[at] = (bad[at] as number) ^ (1 << (at % 8));
+        if ((await judge(bad)).accepted) survivors.push(at);
+      }
+      expect(survivors).toEqual([]);
+    },
+  );
+
+  it("is accepted by nobody when it is cut short", async () => {
     const file = bytesOf("signed_k4_f4_sha256.zip");
     const keys = parseResKeys(new TextDecoder().decode(bytesOf("k4_f4_sha256.txt")));
     const total = (file[file.length - 2] as number) + 256 * (file[file.length - 1] as number);
-    const signed = file.length - total - 2;
-    await fc.assert(
-      fc.asyncProperty(fc.nat(file.length - 1), fc.integer({ min: 1, max: 255 }), async (at, flip) => {
-        const bad = new Uint8Array(file);
-        bad[at] = (bad[at] as number) ^ flip;
-        const v = await verifyPackage(memoryReader(bad), keys, { digests: nodeDigests });
-        if (at < signed + 2 || at >= file.length - 262) expect(v.accepted).toBe(false);
-      }),
-      { numRuns: 400 },
-    );
     for (let cut = 1; cut < total + 30; cut += 7) {
-      const v = await verifyPackage(memoryReader(file.subarray(0, file.length - cut)), keys, { digests: nodeDigests });
+      const v = await verifyPackage(memoryReader(file.subarray(0, file.length - cut)), keys, PORTS);
       expect(v.accepted).toBe(false);
     }
   });
@@ -181,7 +203,7 @@ describe("mutated packages", () => {
     const [key] = parseResKeys(new TextDecoder().decode(bytesOf("k4_f4_sha256.txt"))) as [VerifierKey];
     const other = { ...key, hashes: ["sha1"] as const };
     for (const keys of [[other], []]) {
-      const v = await verifyPackage(memoryReader(file), keys, { digests: nodeDigests });
+      const v = await verifyPackage(memoryReader(file), keys, PORTS);
       expect(v).toMatchObject({ accepted: false, unsigned: false });
     }
   });

@@ -1,20 +1,23 @@
 /**
  * Whole-file verification of a package, formats/android.md section 5.3: streaming, bounded memory, one pass.
  */
-import type { Cancel, Digest, Digests, ProgressSink, RandomReader } from "../../core/ports.ts";
+import type { Cancel, Codecs, Digest, Digests, ProgressSink, RandomReader } from "../../core/ports.ts";
 import { checkCancel, readReusing } from "../../core/streams.ts";
-import { readFooter } from "./footer.ts";
+import { EOCD_SIZE, readFooter } from "./footer.ts";
 import type { VerifierRules } from "./footer.ts";
 import type { VerifierKey } from "./keys.ts";
 import { verifyP256 } from "./p256.ts";
 import { rsaSize, verifyRsa } from "./rsa.ts";
 import type { SignatureHash } from "./rsa.ts";
+import { blockProblem } from "./signed-block.ts";
 
 /** One read of the streamed part, bytes. */
 const CHUNK = 1024 * 1024;
 
 export interface VerifyOptions {
   readonly digests: Pick<Digests, "create">;
+  /** For the entry of the archive that the rules `safe` look at. */
+  readonly codecs: Pick<Codecs, "inflateRaw">;
   /** Default `safe`. */
   readonly rules?: VerifierRules;
   readonly sink?: ProgressSink;
@@ -45,9 +48,10 @@ function valueFor(key: VerifierKey, signature: Uint8Array, rules: VerifierRules)
 }
 
 /**
- * Verifies the signature over a whole package. Gives a verdict for any bytes; throws only what `reader` throws.
+ * Verifies the signature over a whole package. Gives a verdict for any bytes that no trusted key signed; throws only what `reader`
+ * throws, and with the rules `safe` what is wrong with signed bytes that are no archive with one reading.
  *
- * @throws OtaError CANCELLED, and what reading throws
+ * @throws OtaError CANCELLED, ZIP_*, CODEC_*, and what reading throws
  */
 export async function verifyPackage(
   reader: RandomReader,
@@ -84,7 +88,10 @@ export async function verifyPackage(
     for (const hash of key.hashes) {
       const value = valueFor(key, footer.signature, rules);
       if (matches(key, hash, digests.get(hash) as Uint8Array, value)) {
-        return { accepted: true, unsigned: false, key, hash };
+        const problem = rules === "safe" ? await blockProblem(reader, footer.block, options.codecs) : undefined;
+        return problem === undefined
+          ? { accepted: true, unsigned: false, key, hash }
+          : { accepted: false, unsigned: false, reason: problem, offset: footer.endOffset + EOCD_SIZE };
       }
     }
   }

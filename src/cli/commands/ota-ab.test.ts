@@ -163,7 +163,7 @@ describe("A/B packages", () => {
     expect(zip.get("care_map.pb")?.method).toBe(0);
     const pem = new Uint8Array(readFileSync(join(KEYS, "k4_f4_sha256.x509.pem")));
     const bytes = memoryReader(new Uint8Array(readFileSync(file)));
-    expect(await verifyPackage(bytes, await readKeys(pem, { name: "k4", codecs }), { digests })).toMatchObject({
+    expect(await verifyPackage(bytes, await readKeys(pem, { name: "k4", codecs }), { digests, codecs })).toMatchObject({
       accepted: true,
     });
   });

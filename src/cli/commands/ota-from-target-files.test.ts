@@ -162,7 +162,9 @@ describe("ota_from_target_files", () => {
       ["k3_e3_sha256", false],
     ] as const) {
       const keys = parseResKeys(readFileSync(join(VECTORS, `signing/generated/${key}.txt`), "utf8"), "4.4");
-      expect(await verifyPackage(memoryReader(new Uint8Array(bytes)), keys, { digests, rules: "4.4" })).toMatchObject({
+      expect(
+        await verifyPackage(memoryReader(new Uint8Array(bytes)), keys, { digests, codecs, rules: "4.4" }),
+      ).toMatchObject({
         accepted,
       });
     }
