@@ -21,7 +21,7 @@ import { checkCancel, streamRange } from "../core/streams.ts";
 import { printable } from "../core/text.ts";
 import type { ZipArchive } from "../core/zip/index.ts";
 import { PATCH_MEMORY_SIZE } from "../delta/bsdiff40/streams.ts";
-import { createAnyCore } from "../delta/core.node.ts";
+import { createAnyCore } from "../delta/any-core.node.ts";
 import { nodeCodecs, nodeDigests, openFileReader } from "../device/index.ts";
 import type { openTree } from "./extract-tree.ts";
 import type { CommonOptions, PackageInput, Report } from "./family.ts";

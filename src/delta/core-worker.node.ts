@@ -1,7 +1,7 @@
 /** A lane's thread: answers core calls over the shared memory. Messages: {@link LaneRequest} in, {@link LaneReply} out. */
 import { parentPort, workerData } from "node:worker_threads";
 import { createWasmCore, type WasmMemory, type WasmModule } from "./core.node.ts";
-import { callCore, type CoreCall } from "./core.ts";
+import { callCore, type CoreCall } from "./core-calls.ts";
 
 export interface LaneRequest {
   readonly id: number;

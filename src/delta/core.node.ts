@@ -4,7 +4,7 @@
  */
 import { readFileSync } from "node:fs";
 import { setFlagsFromString } from "node:v8";
-import { createCore, type Core } from "./core.ts";
+import type { Core } from "./core-calls.ts";
 
 // The types of Node leave WebAssembly to the browser's; this is all the engine needs of it.
 export interface WasmMemory {
@@ -47,10 +47,4 @@ export function createWasmCore(module: WasmModule, memory: WasmMemory): Core {
   if (wasm === undefined) throw new Error("no WebAssembly here");
   const { exports } = new wasm.Instance(module, { env: { memory } });
   return { ...(exports as Core), buffer: memory.buffer };
-}
-
-/** The compiled core over a memory of its own, or the TypeScript core where there is none. */
-export function createAnyCore(size: number): Core {
-  const module = loadCoreModule();
-  return module === undefined ? createCore(size) : createWasmCore(module, createMemory(size));
 }

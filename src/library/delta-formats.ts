@@ -47,7 +47,7 @@ function startsWith(text: string): (head: Uint8Array) => boolean {
 }
 
 async function patchCore() {
-  const { createAnyCore } = await import("../delta/core.node.ts");
+  const { createAnyCore } = await import("../delta/any-core.node.ts");
   const { PATCH_MEMORY_SIZE } = await import("../delta/bsdiff40/streams.ts");
   return createAnyCore(PATCH_MEMORY_SIZE);
 }

@@ -8,7 +8,7 @@ import type { ByteStream, Cancel, Codecs, Digests, RandomReader } from "../../co
 import { checkCancel, streamRange } from "../../core/streams.ts";
 import { applyBsdiff40 } from "../../delta/bsdiff40/apply.ts";
 import { isBsdiff40 } from "../../delta/bsdiff40/header.ts";
-import { decompressBzip2 } from "../../delta/bzip2/reader.ts";
+import { decompressBzip2 } from "../../delta/bzip2/decompress.ts";
 import type { Core } from "../../delta/core.ts";
 import { applyBsdf2, isBsdf2 } from "./bsdf2.ts";
 import { countBlocks, extentReader } from "./extents.ts";

@@ -8,7 +8,7 @@ import type { ByteStream, Cancel, Codecs, RandomReader } from "../../core/ports.
 import { checkCancel, sliceReader, StreamTaker, streamRange } from "../../core/streams.ts";
 import { readOffset, writeOffset } from "../../delta/bsdiff40/header.ts";
 import { ControlChecker } from "../../delta/bsdiff40/streams.ts";
-import { decompressBzip2 } from "../../delta/bzip2/reader.ts";
+import { decompressBzip2 } from "../../delta/bzip2/decompress.ts";
 
 /** ASCII `BSDF2`; three bytes follow that say how control, difference and extra stream are compressed. */
 export const BSDF2_MAGIC: Uint8Array = Uint8Array.of(0x42, 0x53, 0x44, 0x46, 0x32);

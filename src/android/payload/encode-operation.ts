@@ -4,7 +4,7 @@ import { OtaError } from "../../core/errors.ts";
 import type { Cancel, Codecs, Digests, RandomReader } from "../../core/ports.ts";
 import { memoryReader, sliceReader, streamRange } from "../../core/streams.ts";
 import { readBsdiff40Header, BSDIFF40_HEADER_SIZE } from "../../delta/bsdiff40/header.ts";
-import { decompressBzip2 } from "../../delta/bzip2/reader.ts";
+import { decompressBzip2 } from "../../delta/bzip2/decompress.ts";
 import type { DeltaMaker } from "../../delta/maker.ts";
 import { writeBsdf2Header, type Bsdf2Compression } from "./bsdf2.ts";
 import { countBlocks, extentReader } from "./extents.ts";

@@ -4,7 +4,7 @@ import { availableParallelism } from "node:os";
 import { promisify } from "node:util";
 import { brotliCompress, constants } from "node:zlib";
 import { OtaError } from "../../core/errors.ts";
-import { createAnyCore } from "../../delta/core.node.ts";
+import { createAnyCore } from "../../delta/any-core.node.ts";
 import { compressBzip2, PIECE_MEMORY_SIZE, type Cutting } from "../../delta/bzip2/writer.ts";
 import type { PayloadPackers } from "./packers.ts";
 

@@ -26,6 +26,11 @@ export function set32(p: i32, v: i32): void {
   store<i32>(p, v);
 }
 
+export function poke24(p: i32, v: i32): void {
+  store<u16>(p, v);
+  store<u8>(p + 2, v >> 16);
+}
+
 export function peek32(p: i32): i32 {
   return load<i32>(p);
 }

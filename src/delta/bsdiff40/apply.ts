@@ -1,12 +1,12 @@
 /**
- * Applies BSDIFF40 patches: random reads of old, sequential new, memory independent of all sizes (three bzip2 blocks and a
- * few pages of old).
+ * Applies BSDIFF40 patches: random reads of old, sequential new, memory independent of all sizes (three bzip2 blocks, what
+ * decoding one of them takes, and a few pages of old).
  */
 import { OtaError } from "../../core/errors.ts";
 import { checkCancel } from "../../core/streams.ts";
 import type { ByteStream, Cancel, ProgressEvent, RandomReader } from "../../core/ports.ts";
 import type { Bzip2Reader } from "../bzip2/reader.ts";
-import { createCore, type Core } from "../core.ts";
+import type { Core } from "../core-calls.ts";
 import {
   checkedHeader,
   ControlChecker,
@@ -41,12 +41,18 @@ export interface ApplyOptions {
  */
 export async function* applyBsdiff40(old: RandomReader, patch: RandomReader, options: ApplyOptions = {}): ByteStream {
   const header = await checkedHeader(patch);
-  const core = options.core ?? createCore(PATCH_MEMORY_SIZE);
+  const core = options.core ?? (await plainCore());
   const lax = options.ignoreTrailing === true;
   if (options.check !== "along") {
     await checkPatch(openStreams(core, patch, header, lax), lax, options);
   }
   yield* produce(new PagedReader(old, core, PAGES_AT), openStreams(core, patch, header, lax), lax, options);
+}
+
+/** Loaded when there is no other: the programs for boards bring one, and memory counts there. */
+async function plainCore(): Promise<Core> {
+  const { createCore } = await import("../core.ts");
+  return createCore(PATCH_MEMORY_SIZE);
 }
 
 /**
@@ -55,7 +61,7 @@ export async function* applyBsdiff40(old: RandomReader, patch: RandomReader, opt
  */
 export async function checkBsdiff40(patch: RandomReader, options: ApplyOptions = {}): Promise<void> {
   const header = await checkedHeader(patch);
-  const core = options.core ?? createCore(PATCH_MEMORY_SIZE);
+  const core = options.core ?? (await plainCore());
   const lax = options.ignoreTrailing === true;
   await checkPatch(openStreams(core, patch, header, lax), lax, options);
 }
@@ -77,11 +83,11 @@ async function checkPatch(streams: PatchStreams, lax: boolean, options: ApplyOpt
   const position = new ControlChecker(newSize);
   let reported = 0;
   while (position.newPosition < newSize) {
-    const triple = await streams.triple();
+    const triple = streams.tripleAtHand() ?? (await streams.triple());
     if (triple === undefined) throw ended("control", newSize - position.newPosition);
     position.check(triple);
-    await skip(streams, streams.diff, triple.add, "difference");
-    await skip(streams, streams.extra, triple.copy, "extra");
+    if (triple.add > 0) await skip(streams, streams.diff, triple.add, "difference");
+    if (triple.copy > 0) await skip(streams, streams.extra, triple.copy, "extra");
     if (position.newPosition - reported >= STEP_SIZE || position.newPosition === newSize) {
       checkCancel(options.signal);
       reported = position.newPosition;
@@ -117,7 +123,7 @@ async function* produce(old: PagedReader, streams: PatchStreams, lax: boolean, o
     return out;
   };
   while (position.newPosition < newSize) {
-    const triple = await streams.triple();
+    const triple = streams.tripleAtHand() ?? (await streams.triple());
     if (triple === undefined) throw ended("control", newSize - position.newPosition);
     let from = position.oldPosition;
     position.check(triple);

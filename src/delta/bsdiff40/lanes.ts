@@ -1,5 +1,5 @@
 /** Lanes: threads (or the caller's own) that run steps over one shared memory. */
-import { callCore, type Core, type CoreCall, type Steps } from "../core.ts";
+import { callCore, type Core, type CoreCall, type Steps } from "../core-calls.ts";
 
 export interface Lane {
   /** One core call. */

@@ -1,8 +1,8 @@
 /** Old as pages: most reads of a patch are near one another, and a call to the system for each would cost more than the rest. */
 import type { RandomReader } from "../../core/ports.ts";
-import type { Core } from "../core.ts";
+import type { Core } from "../core-calls.ts";
 
-const PAGE_SIZE = 131072;
+const PAGE_SIZE = 32768;
 const PAGES = 8;
 
 /** Bytes of core memory for the pages. */

@@ -9,7 +9,7 @@ import { checkCancel } from "../../core/streams.ts";
 import type { Cancel, ProgressEvent, RandomReader } from "../../core/ports.ts";
 import { Bzip2Joiner, type Bzip2Block } from "../bzip2/joiner.ts";
 import { pieceBlocks, pieceInput, pieceSteps } from "../bzip2/writer.ts";
-import type { Core } from "../core.ts";
+import type { Core } from "../core-calls.ts";
 import type { CoverList } from "../cover-list.ts";
 import { PatchAssembler, type StreamIndex } from "./assembler.ts";
 import { CoverSink, type RangeSink } from "./cover-sink.ts";

@@ -1,5 +1,5 @@
 /** Each part of cover selection as steps, for one lane. */
-import type { Steps } from "../core.ts";
+import type { Steps } from "../core-calls.ts";
 import { COUNTS_SIZE } from "../core/emit.ts";
 import {
   ARENA_CANDIDATE_COUNT,

@@ -1,24 +1,26 @@
 /** The three streams of a BSDIFF40 patch, opened for reading over one core memory. */
 import { OtaError } from "../../core/errors.ts";
-import { streamRange } from "../../core/streams.ts";
 import type { RandomReader } from "../../core/ports.ts";
-import { BZIP2_READER_SIZE, Bzip2Reader, pullFrom } from "../bzip2/reader.ts";
-import type { Core } from "../core.ts";
+import { BZIP2_READER_SIZE, BZIP2_WORK_SIZE, Bzip2Reader, sourceOf } from "../bzip2/reader.ts";
+import type { Core } from "../core-calls.ts";
 import { PAGES_SIZE } from "./paged-reader.ts";
 import { BSDIFF40_HEADER_SIZE, readBsdiff40Header, readOffset, type Bsdiff40Header } from "./header.ts";
 
 /** Bytes of one step: what is decompressed, added and given at a time. */
-export const STEP_SIZE = 131072;
-/** Compressed bytes read at a time. */
-const READ_SIZE = 65536;
+export const STEP_SIZE = 65536;
 
+const WORK_AT = 3 * BZIP2_READER_SIZE;
+const TRIPLE_AT = WORK_AT + BZIP2_WORK_SIZE;
+const STEP_AT = TRIPLE_AT + 64;
 /** Core memory of a patch: the three streams' decoders, a control triple, one step and pages of old. */
-export const PATCH_MEMORY_SIZE = 3 * BZIP2_READER_SIZE + 64 + STEP_SIZE + PAGES_SIZE;
+export const PATCH_MEMORY_SIZE = STEP_AT + STEP_SIZE + PAGES_SIZE;
 /** Where the pages are. */
 export const PAGES_AT = PATCH_MEMORY_SIZE - PAGES_SIZE;
 
 export interface PatchStreams {
   readonly header: Bsdiff40Header;
+  /** The next control triple where its block is decoded; otherwise undefined, and {@link PatchStreams.triple} tells. */
+  tripleAtHand(): Triple | undefined;
   /** The next control triple; undefined when the stream has ended. */
   triple(): Promise<Triple | undefined>;
   readonly diff: Bzip2Reader;
@@ -54,35 +56,40 @@ export async function checkedHeader(patch: RandomReader): Promise<Bsdiff40Header
 export function openStreams(core: Core, patch: RandomReader, header: Bsdiff40Header, lax: boolean): PatchStreams {
   const bytes = new Uint8Array(core.buffer);
   const open = (index: number, name: string, offset: number, size: number) =>
-    new Bzip2Reader(core, index * BZIP2_READER_SIZE, pullFrom(streamRange(patch, offset, size, READ_SIZE)), {
+    new Bzip2Reader(core, index * BZIP2_READER_SIZE, WORK_AT, sourceOf(patch, offset, size), {
       name,
       ignoreTrailing: lax,
     });
   const diffAt = BSDIFF40_HEADER_SIZE + header.controlSize;
   const extraAt = diffAt + header.diffSize;
   const control = open(0, "control stream", BSDIFF40_HEADER_SIZE, header.controlSize);
-  const tripleAt = 3 * BZIP2_READER_SIZE;
-  const stepAddress = tripleAt + 64;
+  // Bytes of the next triple that are there.
+  let have = 0;
+  const tripleAtHand = (): Triple | undefined => {
+    have += control.take(TRIPLE_AT + have, 24 - have);
+    if (have < 24) return undefined;
+    have = 0;
+    return {
+      add: readOffset(bytes, TRIPLE_AT),
+      copy: readOffset(bytes, TRIPLE_AT + 8),
+      seek: readOffset(bytes, TRIPLE_AT + 16),
+    };
+  };
   return {
     header,
     diff: open(1, "difference stream", diffAt, header.diffSize),
     extra: open(2, "extra stream", extraAt, patch.size - extraAt),
-    stepAddress,
-    step: bytes.subarray(stepAddress, stepAddress + STEP_SIZE),
+    stepAddress: STEP_AT,
+    step: bytes.subarray(STEP_AT, STEP_AT + STEP_SIZE),
+    tripleAtHand,
     async triple() {
-      let have = 0;
-      while (have < 24) {
-        const n = control.take(tripleAt + have, 24 - have);
-        have += n;
-        if (n === 0 && !(await control.ready())) break;
+      for (;;) {
+        const triple = tripleAtHand();
+        if (triple !== undefined) return triple;
+        if (await control.ready()) continue;
+        if (have > 0) throw new OtaError("BSDIFF_STREAM", "the control stream ends inside a triple");
+        return undefined;
       }
-      if (have === 0) return undefined;
-      if (have < 24) throw new OtaError("BSDIFF_STREAM", "the control stream ends inside a triple");
-      return {
-        add: readOffset(bytes, tripleAt),
-        copy: readOffset(bytes, tripleAt + 8),
-        seek: readOffset(bytes, tripleAt + 16),
-      };
     },
   };
 }

@@ -1,17 +1,18 @@
 /**
- * Streaming bzip2 decompression with bounded memory: at most one block (900,000 bytes, four bytes each) and its compressed
- * bits. Everything a stream declares is checked: magics, tables, block CRCs, the stream's CRC, what follows it.
+ * Streaming bzip2 decompression with bounded memory: at most one block (900,000 bytes) and its compressed bits, and three bytes
+ * for each of a block that readers share. Everything a stream declares is checked: magics, tables, block CRCs, the stream's CRC, what follows it.
  */
 import { hexOffset } from "../../core/bytes.ts";
 import { OtaError } from "../../core/errors.ts";
-import type { ByteStream } from "../../core/ports.ts";
-import { createCore, type Core } from "../core.ts";
+import type { ByteStream, RandomReader } from "../../core/ports.ts";
+import type { Core } from "../core-calls.ts";
 import {
   BAD_MAGIC,
   BAD_ORIGIN,
   BAD_RANDOMISED,
   BLOCK_READY,
   DECODER_STATE_SIZE,
+  DECODER_WORK_SIZE,
   NEED_INPUT,
   STREAM_END,
 } from "../core/bzip2-decode.ts";
@@ -22,11 +23,16 @@ const BLOCK_UNIT = 100_000;
 /** From this many on, compressed bytes that are done with are moved out of the way: untouched memory costs nothing. */
 const COMPACT_SIZE = 131_072;
 
-/** Bytes of core memory one {@link Bzip2Reader} uses. */
-export const BZIP2_READER_SIZE = INPUT_SIZE + DECODER_STATE_SIZE + 4 * 9 * BLOCK_UNIT;
+/** Compressed bytes asked for at a time. */
+const READ_SIZE = 65_536;
 
-/** The next compressed bytes, any number but none; undefined at the end. */
-export type Pull = () => Promise<Uint8Array | undefined>;
+/** Bytes of core memory one {@link Bzip2Reader} uses. */
+export const BZIP2_READER_SIZE = INPUT_SIZE + DECODER_STATE_SIZE + 9 * BLOCK_UNIT;
+/** Bytes of core memory that any number of readers on one thread use together. */
+export const BZIP2_WORK_SIZE = DECODER_WORK_SIZE;
+
+/** Writes the next compressed bytes to the front of `target`; gives their number, 0 at the end. */
+export type Source = (target: Uint8Array) => Promise<number>;
 
 export interface Bzip2ReaderOptions {
   /** Names the stream in errors. */
@@ -43,7 +49,8 @@ export class Bzip2Reader {
   readonly #bytes: Uint8Array;
   readonly #input: number;
   readonly #state: number;
-  readonly #pull: Pull;
+  readonly #work: number;
+  readonly #source: Source;
   readonly #options: Bzip2ReaderOptions;
   #length = 0;
   #bit = 0;
@@ -53,16 +60,20 @@ export class Bzip2Reader {
   #crc = 0;
   #phase: "header" | "between" | "block" | "end" = "header";
   #streams = 0;
+  /** Compressed bytes of the block before, and an eighth. */
+  #usual = 0;
 
-  /** `base`: address of {@link BZIP2_READER_SIZE} bytes, divisible by 4. */
-  constructor(core: Core, base: number, pull: Pull, options: Bzip2ReaderOptions = {}) {
+  /** `base` and `work`: addresses of {@link BZIP2_READER_SIZE} and {@link BZIP2_WORK_SIZE} bytes, divisible by 4. */
+  constructor(core: Core, base: number, work: number, source: Source, options: Bzip2ReaderOptions = {}) {
     this.#core = core;
     this.#bytes = new Uint8Array(core.buffer);
     this.#input = base;
     this.#state = base + INPUT_SIZE;
-    this.#pull = pull;
+    this.#work = work;
+    this.#source = source;
     this.#options = options;
-    this.#bytes.fill(0, this.#state, this.#state + 64);
+    this.#bytes.fill(0, this.#state, this.#state + DECODER_STATE_SIZE);
+    this.#bytes.fill(0, work, work + 64);
   }
 
   #damaged(what: string): OtaError {
@@ -80,21 +91,15 @@ export class Bzip2Reader {
       this.#bit -= keep * 8;
       this.#dropped += keep;
     }
-    if (this.#rest === undefined || this.#rest.length === 0) {
-      this.#rest = this.#sourceEnded ? undefined : await this.#pull();
-      if (this.#rest === undefined) {
-        this.#sourceEnded = true;
-        return false;
-      }
-    }
-    const n = Math.min(this.#rest.length, INPUT_SIZE - this.#length);
-    if (n === 0) throw this.#damaged("a block is larger than any block can be");
-    this.#bytes.set(this.#rest.subarray(0, n), this.#input + this.#length);
-    this.#rest = this.#rest.subarray(n);
+    if (this.#sourceEnded) return false;
+    const room = Math.min(READ_SIZE, INPUT_SIZE - this.#length);
+    if (room === 0) throw this.#damaged("a block is larger than any block can be");
+    const end = this.#input + this.#length;
+    const n = await this.#source(this.#bytes.subarray(end, end + room));
     this.#length += n;
-    return true;
+    this.#sourceEnded = n === 0;
+    return n > 0;
   }
-  #rest: Uint8Array | undefined;
 
   async #header(): Promise<void> {
     while (this.#length - this.#bit / 8 < 4) {
@@ -128,8 +133,8 @@ export class Bzip2Reader {
 
   /** Decodes up to the next block; false at the end of the data. @throws OtaError CODEC_DAMAGED */
   async ready(): Promise<boolean> {
-    // A failed try costs what it decoded, so the input doubles between tries.
-    let wanted = 0;
+    // A failed try costs what it decoded: the first one waits for as much as the block before took, then the input doubles.
+    let wanted = this.#usual;
     for (;;) {
       if (this.#phase === "block") return true;
       if (this.#phase === "end") return false;
@@ -139,10 +144,12 @@ export class Bzip2Reader {
       }
       const have = this.#length - Math.floor(this.#bit / 8);
       if (have < wanted && (await this.#more())) continue;
-      const length = this.#length;
-      const result = this.#core.decodeBlock(this.#state, this.#input, length, this.#bit, this.#capacity);
+      const core = this.#core;
+      const result = core.decodeBlock(this.#state, this.#work, this.#input, this.#length, this.#bit, this.#capacity);
       if (result === BLOCK_READY) {
-        this.#bit = this.#core.decodedBits(this.#state);
+        const before = this.#bit;
+        this.#bit = core.decodedBits(this.#state);
+        this.#usual = ((this.#bit - before + 7) * 9) >> 6;
         const crc = this.#core.wantedCrc(this.#state);
         this.#crc = ((this.#crc << 1) | (this.#crc >>> 31)) ^ crc;
         this.#phase = "block";
@@ -164,7 +171,7 @@ export class Bzip2Reader {
    */
   take(to: number, max: number): number {
     if (this.#phase !== "block") return 0;
-    const n = this.#core.produceBlock(this.#state, to, max);
+    const n = this.#core.produceBlock(this.#state, this.#work, to, max);
     if (n < max) {
       if (!this.#core.blockCrcOk(this.#state)) throw this.#damaged("a block's checksum is wrong");
       this.#phase = "between";
@@ -180,38 +187,33 @@ function reason(result: number): string {
   return "a block's code is damaged";
 }
 
-/** A {@link Pull} over a stream. */
-export function pullFrom(stream: ByteStream): Pull {
+/** A {@link Source} over a stream. */
+export function sourceFrom(stream: ByteStream): Source {
   const iterator = stream[Symbol.asyncIterator]();
-  return async () => {
-    const next = await iterator.next();
-    return next.done === true ? undefined : next.value;
+  let rest: Uint8Array = new Uint8Array(0);
+  return async (target) => {
+    if (rest.length === 0) {
+      const next = await iterator.next();
+      if (next.done === true) return 0;
+      rest = next.value;
+    }
+    const n = Math.min(rest.length, target.length);
+    target.set(rest.subarray(0, n));
+    rest = rest.subarray(n);
+    return n;
   };
 }
 
-/** Size of the chunks that {@link decompressBzip2} gives, bytes. */
-const OUT_SIZE = 65536;
-
-/**
- * Decompresses bzip2 data, one or more streams as the bzip2 program reads them. Blocks of bzip2 0.9.0 and older
- * ("randomised") are refused.
- * @throws OtaError CODEC_DAMAGED; CODEC_BOMB when more than `maxBytes` come out
- */
-export async function* decompressBzip2(stream: ByteStream, maxBytes: number): ByteStream {
-  const core = createCore(BZIP2_READER_SIZE + OUT_SIZE);
-  const reader = new Bzip2Reader(core, 0, pullFrom(stream), { concatenated: true });
-  const bytes = new Uint8Array(core.buffer);
-  let total = 0;
-  while (await reader.ready()) {
-    const n = reader.take(BZIP2_READER_SIZE, OUT_SIZE);
-    if (n === 0) continue;
-    total += n;
-    if (total > maxBytes) {
-      throw new OtaError("CODEC_BOMB", {
-        what: "bzip2: more data than allowed",
-        expected: `at most ${maxBytes} bytes`,
-      });
-    }
-    yield bytes.slice(BZIP2_READER_SIZE, BZIP2_READER_SIZE + n);
-  }
+/** A {@link Source} over a part of a reader, read into place where the reader can. */
+export function sourceOf(reader: RandomReader, offset: number, size: number): Source {
+  let done = 0;
+  return async (target) => {
+    const n = Math.min(target.length, size - done);
+    if (n === 0) return 0;
+    const part = target.subarray(0, n);
+    if (reader.readInto === undefined) part.set(await reader.read(offset + done, n));
+    else await reader.readInto(offset + done, part);
+    done += n;
+    return n;
+  };
 }

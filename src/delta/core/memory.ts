@@ -48,6 +48,13 @@ export function set32(p: number, v: number): void {
   I32[p >>> 2] = v;
 }
 
+/** The lower 24 bits, little-endian, at any address. */
+export function poke24(p: number, v: number): void {
+  U8[p] = v;
+  U8[p + 1] = v >>> 8;
+  U8[p + 2] = v >>> 16;
+}
+
 /** 32 bits, signed, little-endian, at any address. */
 export function peek32(p: number): number {
   return (
