@@ -30,6 +30,11 @@ export interface Io {
 
 /** The process's own terminal. */
 export function processIo(signal: AbortSignal): Io {
+  // A reader that went away (`| head`) is no failure of ours.
+  process.stdout.on("error", (e: NodeJS.ErrnoException) => {
+    if (e.code === "EPIPE") process.exit(0);
+    throw e;
+  });
   return {
     out: (text) => void process.stdout.write(text),
     err: (text) => void process.stderr.write(text),

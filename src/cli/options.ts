@@ -1,8 +1,10 @@
 /** Options that several commands share, and their readers. */
 import { InvalidArgumentError, type Command } from "commander";
 import { paintProgress, parseProgressStyle, type Painter } from "./progress.ts";
-import type { CommonOptions, Report } from "./family.ts";
+import type { CommonOptions } from "./family.ts";
 import type { Io } from "./io.ts";
+
+export { printReport } from "./report.ts";
 
 /** A whole number, decimal or `0x` hex. */
 export function wholeNumber(text: string): number {
@@ -34,11 +36,4 @@ export function commonOptions(values: SharedValues, io: Io): CommonOptions & { p
     cancel: io.signal,
     profile: values.vendorCompatible === true ? "vendor" : "safe",
   };
-}
-
-/** Prints a report as text or JSON and gives its exit code. */
-export function printReport(report: Report, values: SharedValues, io: Io): number {
-  if (values.json === true) io.out(`${JSON.stringify(report.json, null, 2)}\n`);
-  else if (report.text !== "") io.out(`${report.text}\n`);
-  return report.exitCode;
 }

@@ -4,7 +4,6 @@
  * The exit codes are one table for every command of ours: 0 done, 2 wrong usage, 3 bad or damaged package, 4 signature or
  * trust, 5 wrong device, version or base, 6 device I/O or space, 7 interrupted and can be resumed, 70 a bug.
  */
-import { CommanderError } from "commander";
 import { isOtaError } from "../core/errors.ts";
 import { processIo, type Io } from "./io.ts";
 
@@ -19,13 +18,18 @@ function wantsJson(argv: readonly string[]): boolean {
   return (end < 0 ? argv : argv.slice(0, end)).includes("--json");
 }
 
+/** Whether Commander ended the parsing. It is told by its name, as commands that do without it should not load it. */
+function isParserError(e: unknown): e is Error & { readonly exitCode: number } {
+  return e instanceof Error && e.name === "CommanderError" && "exitCode" in e;
+}
+
 /** Runs `main` and turns whatever it throws into a message and an exit code. Never throws. */
 export async function runGuarded(name: string, main: CommandMain, argv: readonly string[], io: Io): Promise<number> {
   try {
     return await main(argv, io);
   } catch (e) {
     // Commander has printed its own message and suggestion by then.
-    if (e instanceof CommanderError) return e.exitCode === 0 ? 0 : 2;
+    if (isParserError(e)) return e.exitCode === 0 ? 0 : 2;
     if (isOtaError(e)) {
       if (wantsJson(argv)) io.out(`${JSON.stringify({ error: e.toJSON() })}\n`);
       io.err(`${name}: ${e.message}\n`);
@@ -39,7 +43,7 @@ export async function runGuarded(name: string, main: CommandMain, argv: readonly
 }
 
 /** The body of every launcher in `bin/`: runs `main` over the process's arguments and sets its exit code. */
-export async function launch(name: string, main: CommandMain): Promise<void> {
+export async function launch(name: string, main: CommandMain, makeIo = processIo): Promise<void> {
   const controller = new AbortController();
   const stop = (): void => {
     // The second interrupt ends the process at once; the first lets the command tidy up.
@@ -48,12 +52,7 @@ export async function launch(name: string, main: CommandMain): Promise<void> {
   };
   process.on("SIGINT", stop);
   process.on("SIGTERM", stop);
-  // A reader that went away (`| head`) is no failure of ours.
-  process.stdout.on("error", (e: NodeJS.ErrnoException) => {
-    if (e.code === "EPIPE") process.exit(0);
-    throw e;
-  });
-  process.exitCode = await runGuarded(name, main, process.argv.slice(2), processIo(controller.signal));
+  process.exitCode = await runGuarded(name, main, process.argv.slice(2), makeIo(controller.signal));
   process.off("SIGINT", stop);
   process.off("SIGTERM", stop);
 }

@@ -1,13 +1,14 @@
 // Patches before Debian's bspatch and bsdiff 4.3, streams before its bzip2.
 import { execFileSync, spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import fc from "fast-check";
 import { afterAll, describe, expect, it } from "vitest";
 import { concatBytes } from "../../src/core/bytes.ts";
 import { CUT_FINE, CUT_SMALL, CUT_TO_FIT, PIECE_MEMORY_SIZE } from "../../src/delta/bzip2/writer.ts";
-import type * as coreFiles from "../../src/delta/core.node.ts";
+import type * as coreFiles from "../../src/delta/any-core.node.ts";
 import { compressBzip2, decompressBzip2 } from "../../src/delta/index.ts";
 import type * as library from "../../src/library/delta.ts";
 import { DAMAGES, hostilePairs, noise, programLike } from "../support/delta-inputs.ts";
@@ -18,7 +19,7 @@ const { createDeltaEngine, diff, patch } = (await import(
 
 /** The compiled core for the streams, too: the oracle's time belongs to the unit tests. */
 const { createAnyCore } = (await import(
-  new URL("../../dist/delta/core.node.js", import.meta.url).href
+  new URL("../../dist/delta/any-core.node.js", import.meta.url).href
 )) as typeof coreFiles;
 const core = createAnyCore(PIECE_MEMORY_SIZE);
 
@@ -109,6 +110,36 @@ function* samples(): Generator<[string, Uint8Array]> {
   yield ["repeats", Uint8Array.from({ length: 950_000 }, (_, i) => i % 7)];
   yield ["all bytes alike but the last", new Uint8Array(400_000).fill(1, 399_999)];
 }
+
+describe("otaforge patch", () => {
+  const program = fileURLToPath(new URL("../../bin/otaforge", import.meta.url));
+  const run = (...args: string[]) => spawnSync(process.execPath, [program, "patch", ...args], { encoding: "utf8" });
+
+  it("makes of bsdiff's patch what bspatch makes of it, and says the same in its short form and in full", () => {
+    const [old, fresh] = programLike(600_000, 31);
+    bsdiff(old, fresh);
+    const reports = [[], ["--vendor-compatible"]].map((more) => {
+      const { status, stdout } = run(file("old"), file("out"), file("patch"), "--json", ...more);
+      expect(status).toBe(0);
+      expect(same(new Uint8Array(readFileSync(file("out"))), fresh)).toBe(true);
+      return { ...(JSON.parse(stdout) as object), seconds: 0 };
+    });
+    expect(reports[0]).toMatchObject({ format: "bsdiff40", newSize: fresh.length });
+    expect(reports[1]).toEqual(reports[0]);
+  });
+
+  it("leaves nothing of a damaged patch and says what is wrong with it", () => {
+    const [old, fresh] = programLike(200_000, 32);
+    const patchBytes = bsdiff(old, fresh);
+    writeFileSync(file("cut"), patchBytes.subarray(0, patchBytes.length - 9));
+    rmSync(file("out"), { force: true });
+    const { status, stdout, stderr } = run(file("old"), file("out"), file("cut"), "--json", "--progress", "none");
+    expect(status).toBe(3);
+    expect(JSON.parse(stdout)).toMatchObject({ error: { code: "CODEC_DAMAGED" } });
+    expect(stderr).toContain("otaforge: bzip2: ");
+    expect(readdirSync(scratch).filter((name) => name === "out" || name.endsWith(".part"))).toEqual([]);
+  });
+});
 
 describe("the bzip2 program", () => {
   for (const [name, bytes] of samples()) {
