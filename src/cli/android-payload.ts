@@ -166,6 +166,7 @@ export async function verifyPayloadReport(
 ): Promise<Report> {
   const verdict = await verifyPayload(payload, keys, {
     digests: nodeDigests,
+    exact: options.profile === "safe",
     progress: options.progress,
     cancel: options.cancel,
   });

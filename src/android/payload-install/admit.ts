@@ -28,6 +28,9 @@ export interface AdmittedPayload {
   readonly signature: string;
 }
 
+/** What sign tools put into an archive. */
+const SIGNERS_ENTRY = /^META-INF\/(com\/android\/otacert|[^/]*\.(RSA|EC|DSA))$/i;
+
 /** `payload_properties.txt` names the digest of the payload beside it. @throws OtaError ANDROID_PAYLOAD_DATA */
 async function checkProperties(zip: ZipArchive, fileHash: Uint8Array): Promise<void> {
   const entry = zip.get("payload_properties.txt");
@@ -55,9 +58,27 @@ async function payloadInside(zip: ZipArchive): Promise<Payload> {
   });
 }
 
+/** Whether the package around the payload was signed once, as far as can be seen of it. */
+function wasSigned(zip: ZipArchive): boolean {
+  return zip.comment.length > 0 || zip.entries.some(({ name }) => SIGNERS_ENTRY.test(name));
+}
+
+/** What the payload's own signature says of its version: the build time behind which it must not fall. */
+function vouchedMetadata(told: PackageMetadata, { manifest }: Payload): PackageMetadata {
+  const { maxTimestamp } = manifest;
+  return {
+    devices: told.devices,
+    serials: told.serials,
+    preBuilds: told.preBuilds,
+    downgrade: false,
+    ...(maxTimestamp === undefined ? {} : { postTimestamp: Number(maxTimestamp) }),
+  };
+}
+
 /**
  * With keys, the whole-file signature of the package or the signatures of the payload must verify with one of them; a payload
- * signature that is there and does not verify is refused in any case.
+ * signature that is there and does not verify is refused in any case. In the safe profile so is a package whose payload alone
+ * verifies although the package was signed as well.
  * @throws OtaError ANDROID_UNSIGNED, ANDROID_REJECTED, ANDROID_PAYLOAD*, ZIP_*, TRUST_HARDWARE, TRUST_DOWNGRADE, CANCELLED
  */
 export async function admitPayload(
@@ -81,6 +102,7 @@ export async function admitPayload(
   const payload = zip === undefined ? await openPayload(reader) : await payloadInside(zip);
   const checked = await verifyPayload(payload, keys, {
     digests: device.digests,
+    exact: options.profile === "safe",
     ...(progress === undefined ? {} : { progress }),
     ...(cancel === undefined ? {} : { cancel }),
   });
@@ -100,12 +122,21 @@ export async function admitPayload(
       hint: "The package was changed after signing, or is signed with another key. Nothing was written.",
     });
   }
+  if (keys.length > 0 && options.profile === "safe" && zip !== undefined && !whole && wasSigned(zip)) {
+    throw new OtaError("ANDROID_REJECTED", {
+      what: "the payload's signature is accepted, that of the package around it is not",
+      found: verdict?.reason ?? "no trusted key fits",
+      hint: "The package was changed after signing, or the key it is signed with is not among the device's. Nothing was written.",
+    });
+  }
   if (zip !== undefined) await checkProperties(zip, checked.fileHash);
-  const metadata = zip === undefined ? parseMetadata("") : await readMetadata(zip);
+  const told = zip === undefined ? parseMetadata("") : await readMetadata(zip);
+  // Only what a trusted key signed may let a device go back, or keep it from doing so.
+  const metadata = keys.length === 0 || whole ? told : vouchedMetadata(told, payload);
   if (options.profile === "safe") {
-    await checkHardware(device, metadata);
+    await checkHardware(device, told);
     await checkFloor(device, metadata, {
-      signed: whole,
+      signed: keys.length > 0,
       ...(options.minimumVersion === undefined ? {} : { minimumVersion: options.minimumVersion }),
     });
   }

@@ -6,10 +6,13 @@ import { checkCancel, streamRange } from "../../core/streams.ts";
 import type { VerifierKey } from "../verifier/keys.ts";
 import { verifyP256 } from "../verifier/p256.ts";
 import { verifyRsa } from "../verifier/rsa.ts";
+import { exactSignatures } from "./exact.ts";
 import type { Payload, SignatureValue } from "./open.ts";
 
 export interface PayloadVerifyOptions {
   readonly digests: Pick<Digests, "create">;
+  /** What stands around a signature value must be as signers write it, too; otherwise the update engine's verdict. */
+  readonly exact?: boolean;
   readonly progress?: ProgressSink;
   readonly cancel?: Cancel;
 }
@@ -93,10 +96,13 @@ export async function verifyPayload(
   }
   for await (const chunk of streamRange(reader, dataEnd)) file.update(chunk);
   const metadataHash = metadata.digest();
+  const exact = options.exact === true ? await exactSignatures(payload) : { metadata: true, payload: true };
+  const judged = (state: SignatureState, asWritten: boolean): SignatureState =>
+    state === "good" && !asWritten ? "bad" : state;
   return {
     fileHash: file.digest(),
     metadataHash,
-    metadata: stateOf(payload.metadataSignatures, metadataHash, keys),
-    payload: stateOf(payload.payloadSignatures, signed.digest(), keys),
+    metadata: judged(stateOf(payload.metadataSignatures, metadataHash, keys), exact.metadata),
+    payload: judged(stateOf(payload.payloadSignatures, signed.digest(), keys), exact.payload),
   };
 }
