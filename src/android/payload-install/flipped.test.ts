@@ -67,7 +67,7 @@ describe("a signed payload", () => {
     expect(await survivors(good, offsets, (bad) => refusal(bad, true, keys))).toEqual([]);
   });
 
-  it("no byte of the signed package around it can be changed, although the payload's own signature still holds", async () => {
+  it("no byte of the signed package around it can be changed, although the payload alone still verifies", async () => {
     const good = await signPackage(await packageOf("post-timestamp=5\npre-device=tiny\n"), PACKAGE_KEY);
     const keys = [...(await payloadKeys()), ...keysOf(PACKAGE_KEY)];
     expect(await refusal(good, false, keys)).toBeUndefined();
