@@ -1,7 +1,12 @@
 /** What the attack tests of Android's device side share: a device, signed packages, and readers of any size. */
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { encodeSignatureBlock, encodeSignatureComment, signArchive } from "../../src/android/signing/index.ts";
+import {
+  encodeSignatureBlock,
+  encodeSignatureComment,
+  OTACERT_NAME,
+  signArchive,
+} from "../../src/android/signing/index.ts";
 import type { PackageSigner } from "../../src/android/signing/index.ts";
 import { signerFromFiles } from "../../src/android/signing/keys.node.ts";
 import { parseResKeys } from "../../src/android/verifier/index.ts";
@@ -9,7 +14,7 @@ import type { VerifierKey } from "../../src/android/verifier/index.ts";
 import { concatBytes } from "../../src/core/bytes.ts";
 import type { RandomReader } from "../../src/core/ports.ts";
 import { memoryReader } from "../../src/core/streams.ts";
-import { memorySink, openZip } from "../../src/core/zip/index.ts";
+import { createZipWriter, memorySink, openZip } from "../../src/core/zip/index.ts";
 import { createSimulatedDevice, nodeCodecs, nodeDigests } from "../../src/device/index.ts";
 import type { SimulatedDevice, SimulatedSpec } from "../../src/device/index.ts";
 import { installUpdateZip } from "../../src/android/index.ts";
@@ -34,6 +39,21 @@ export async function signPackage(source: RandomReader, key: string): Promise<Ui
     progress: { progress: () => undefined, note: () => undefined },
   });
   return sink.bytes();
+}
+
+/** A package as signers of Android 8 and later write it: the certificate in the archive, and no JAR part. */
+export async function signWithoutJar(source: RandomReader, key: string): Promise<Uint8Array> {
+  const signer = await signerOf(key);
+  const sink = memorySink();
+  const from = await openZip(source, { codecs: nodeCodecs });
+  const zip = createZipWriter(sink, { codecs: nodeCodecs, crc32: (b, c) => nodeDigests.crc32(b, c) });
+  for (const entry of from.entries) await zip.add({ name: entry.name }, await from.read(entry));
+  await zip.add({ name: OTACERT_NAME }, signer.otacert);
+  await zip.finish();
+  const bytes = sink.bytes();
+  const content = memoryReader(bytes.subarray(0, bytes.length - 22));
+  const tail = await signatureTail(signer, content, bytes.subarray(bytes.length - 22, bytes.length - 2));
+  return concatBytes(bytes.subarray(0, bytes.length - 22), tail);
 }
 
 /** An end record that says nothing of entries, without the size of the comment. */

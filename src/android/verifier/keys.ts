@@ -252,6 +252,15 @@ function readPem(text: string, name: string): VerifierKey[] {
   return keys;
 }
 
+/** The first certificate of a PEM or DER file, as DER; undefined when there is none. */
+export function certificateOf(bytes: Uint8Array): Uint8Array | undefined {
+  if (bytes[0] === DER.sequence) return bytes;
+  for (const [, label, body] of fromLatin1(bytes).matchAll(PEM)) {
+    if (label === "CERTIFICATE") return decodeBase64(body as string);
+  }
+  return undefined;
+}
+
 /** Largest key file, and largest certificate in otacerts.zip, bytes. */
 export const MAX_KEY_BYTES = 4 * 1024 * 1024;
 

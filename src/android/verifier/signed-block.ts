@@ -4,19 +4,27 @@
  * Recovery ignores them, and nothing of them is used here either. But a signer writes the same structure a second time, around the
  * signature of the archive's JAR part, and that one lies inside the signed bytes (formats/android.md section 5.1): all fields but
  * the signature value must be the same in both. So no byte of a signed package can be changed unnoticed. Measured on the recorded
- * packages of the original signers, SHA-1 and SHA-256, RSA and EC: equal in all nine.
+ * packages of the original signers, SHA-1 and SHA-256, RSA and EC: equal in all nine. Later signers leave the JAR part out; what
+ * they write follows from the certificate, which lies inside the signed bytes as well.
  */
 import { concatBytes, equalBytes } from "../../core/bytes.ts";
 import type { Codecs, RandomReader } from "../../core/ports.ts";
 import { printable } from "../../core/text.ts";
 import { openZip } from "../../core/zip/index.ts";
+import type { ZipEntry } from "../../core/zip/entry.ts";
+import type { ZipArchive } from "../../core/zip/read.ts";
 import { DER, DerCursor } from "./der.ts";
+import { certificateOf } from "./keys.ts";
+import { expectedFields } from "./otacert-block.ts";
+import type { SigningKind } from "./otacert-block.ts";
 
 /** Context tag 0, constructed: the content of a ContentInfo, and the certificates of a SignedData. */
 const TAGGED = 0xa0;
 /** Largest block of a JAR part, bytes; an archive's comment, which holds the other one, has 64 KiB at most. */
 const MAX_BLOCK = 1 << 20;
 const JAR_BLOCK = /^META-INF\/[^/]*\.(RSA|EC|DSA)$/i;
+/** The signer's certificate; signers of Android 8 and later write it and no JAR part. */
+const CERTIFICATE = "META-INF/com/android/otacert";
 
 /** Fields of a block besides the signature value, in their order (RFC 5652 sections 3, 5.1 and 5.3). */
 const FIELDS = [
@@ -69,22 +77,14 @@ export function readSignedBlock(der: Uint8Array): SignedBlock | undefined {
   return equalBytes(encode(block), der) ? block : undefined;
 }
 
-/**
- * Why the structure of a whole-file signature is not what its signer wrote; undefined when it is. `der`: the block of the comment;
- * the signature must have been verified, so that what the archive holds is the signer's word.
- * @throws OtaError ZIP_*, CODEC_* when the signed bytes are no archive with one reading, and what `reader` throws
- */
-export async function blockProblem(
-  reader: RandomReader,
-  der: Uint8Array,
-  codecs: Pick<Codecs, "inflateRaw">,
+/** Compares `block` with the structures of the JAR part; undefined when one of them is the same. */
+async function jarProblem(
+  zip: ZipArchive,
+  entries: readonly ZipEntry[],
+  block: SignedBlock,
 ): Promise<string | undefined> {
-  const block = readSignedBlock(der);
-  if (block === undefined) return "the structure around the signature is not the one that sign tools write";
-  const zip = await openZip(reader, { codecs });
   let differing: string | undefined;
-  for (const entry of zip.entries) {
-    if (!JAR_BLOCK.test(entry.name)) continue;
+  for (const entry of entries) {
     const signed = readSignedBlock(await zip.read(entry, MAX_BLOCK));
     const at = FIELDS.findIndex(
       (_, i) => !equalBytes(signed?.fields[i] ?? new Uint8Array(0), block.fields[i] as Uint8Array),
@@ -92,8 +92,40 @@ export async function blockProblem(
     if (at < 0) return undefined;
     differing ??= `the ${FIELDS[at] as string} beside the signature is not the one of ${printable(entry.name)}`;
   }
-  return (
-    differing ??
-    "nothing in the archive vouches for the certificate beside the signature: it has no META-INF/CERT.RSA, which sign tools write"
-  );
+  return differing;
+}
+
+/** Compares `block` with the one that the signer with the certificate in `entry` writes; undefined when they are the same. */
+async function otacertProblem(
+  zip: ZipArchive,
+  entry: ZipEntry,
+  block: SignedBlock,
+  kind: SigningKind,
+): Promise<string | undefined> {
+  const certificate = certificateOf(await zip.read(entry, MAX_BLOCK));
+  const expected = certificate === undefined ? undefined : expectedFields(certificate, kind);
+  if (expected === undefined) return `${CERTIFICATE} is no certificate`;
+  const at = expected.findIndex((matches, i) => !matches(block.fields[i] as Uint8Array));
+  return at < 0 ? undefined : `the ${FIELDS[at] as string} beside the signature is not that of ${CERTIFICATE}`;
+}
+
+/**
+ * Why the structure of a whole-file signature is not what its signer wrote; undefined when it is. `der`: the block of the comment;
+ * the signature must have been verified, with a key and a hash of `kind`, so that what the archive holds is the signer's word.
+ * @throws OtaError ZIP_*, CODEC_* when the signed bytes are no archive with one reading, and what `reader` throws
+ */
+export async function blockProblem(
+  reader: RandomReader,
+  der: Uint8Array,
+  kind: SigningKind,
+  codecs: Pick<Codecs, "inflateRaw">,
+): Promise<string | undefined> {
+  const block = readSignedBlock(der);
+  if (block === undefined) return "the structure around the signature is not the one that sign tools write";
+  const zip = await openZip(reader, { codecs });
+  const blocks = zip.entries.filter((entry) => JAR_BLOCK.test(entry.name));
+  if (blocks.length > 0) return jarProblem(zip, blocks, block);
+  const otacert = zip.entries.find((entry) => entry.name === CERTIFICATE);
+  if (otacert !== undefined) return otacertProblem(zip, otacert, block, kind);
+  return `nothing in the archive vouches for the certificate beside the signature: it has neither META-INF/CERT.RSA nor ${CERTIFICATE}, one of which sign tools write`;
 }

@@ -6,7 +6,7 @@ import { memoryReader } from "../../core/streams.ts";
 import { nodeCodecs, nodeDigests } from "../../device/index.ts";
 import { isOtaError } from "../../core/errors.ts";
 import { toInteger } from "./der.ts";
-import { signPackage } from "../../../test/support/android-attacks.ts";
+import { signPackage, signWithoutJar } from "../../../test/support/android-attacks.ts";
 import { readU16 } from "../../core/bytes.ts";
 import { parseResKeys, readKeys, verifyPackage } from "./index.ts";
 import type { VerifierKey, VerifierRules } from "./index.ts";
@@ -168,11 +168,20 @@ describe("ECDSA P-256", () => {
 
 describe("mutated packages", () => {
   // Two verifiers take any change of a text or a name that no key covers; ours takes none, wherever the byte stands.
-  it.each(["k1_e3_sha1", "k2_f4_sha1", "k3_e3_sha256", "k4_f4_sha256", "k5_ec"])(
-    "%s: no byte can be changed",
-    async (key) => {
+  const KEYS = ["k1_e3_sha1", "k2_f4_sha1", "k3_e3_sha256", "k4_f4_sha256", "k5_ec"] as const;
+  const JAR = "with a JAR part";
+  const BARE = "with the certificate alone";
+  it.each([...KEYS.map((key) => [key, JAR] as const), [KEYS[1], BARE], [KEYS[3], BARE], [KEYS[4], BARE]] as const)(
+    "%s, %s: no byte can be changed",
+    async (key, how) => {
+      const unsigned = memoryReader(bytesOf("unsigned.zip"));
+      const original = (): Uint8Array => bytesOf(`signed_${key}.zip`);
       const file =
-        key === "k5_ec" ? await signPackage(memoryReader(bytesOf("unsigned.zip")), key) : bytesOf(`signed_${key}.zip`);
+        how === BARE
+          ? await signWithoutJar(unsigned, key)
+          : key === "k5_ec"
+            ? await signPackage(unsigned, key)
+            : original();
       const keys = parseResKeys(new TextDecoder().decode(bytesOf(`${key}.txt`)));
       const judge = async (bytes: Uint8Array) => verifyPackage(memoryReader(bytes), keys, PORTS);
       expect((await judge(file)).accepted).toBe(true);

@@ -88,7 +88,8 @@ export async function verifyPackage(
     for (const hash of key.hashes) {
       const value = valueFor(key, footer.signature, rules);
       if (matches(key, hash, digests.get(hash) as Uint8Array, value)) {
-        const problem = rules === "safe" ? await blockProblem(reader, footer.block, options.codecs) : undefined;
+        const kind = { keyType: key.type, hash };
+        const problem = rules === "safe" ? await blockProblem(reader, footer.block, kind, options.codecs) : undefined;
         return problem === undefined
           ? { accepted: true, unsigned: false, key, hash }
           : { accepted: false, unsigned: false, reason: problem, offset: footer.endOffset + EOCD_SIZE };
