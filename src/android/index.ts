@@ -3,6 +3,7 @@ export * from "./block/index.ts";
 export * from "./edify/index.ts";
 export * from "./payload/index.ts";
 export * from "./releasetools/index.ts";
+export { memoryScratch, scratchReader, type OpenScratch, type Scratch } from "./scratch.ts";
 export * from "./signing/index.ts";
 export * from "./target-files/index.ts";
 export * from "./verifier/index.ts";

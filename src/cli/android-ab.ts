@@ -23,11 +23,12 @@ import {
 } from "../android/index.ts";
 import { createPackers } from "../android/payload/packers.node.ts";
 import { payloadSignerFromProgram } from "../android/signing/payload-signer.node.ts";
+import { unpackEntry } from "../android/scratch.ts";
 import { parseKeyValues } from "../android/target-files/key-values.ts";
 import { toHex } from "../core/bytes.ts";
 import { OtaError } from "../core/errors.ts";
 import type { RandomReader } from "../core/ports.ts";
-import { checkCancel, streamRange } from "../core/streams.ts";
+import { streamRange } from "../core/streams.ts";
 import { decodeText } from "../core/text.ts";
 import { openZip } from "../core/zip/index.ts";
 import { createDeltaEngine } from "../delta/engine.node.ts";
@@ -38,7 +39,7 @@ import { createPendingFile, type PendingFile } from "./android-output.ts";
 import type { OtaPorts, OtaRequest, OtaResult } from "./android-request.ts";
 import { openSigner, verifyOwn } from "./android-signer.ts";
 import { OpenFiles } from "./android-zips.ts";
-import { createScratchFile, type ScratchFile } from "./scratch-file.ts";
+import { ScratchFiles } from "./scratch-file.ts";
 
 const MAX_TEXT = 16 * 2 ** 20;
 /** Deltas of builds that do not say their minor version: what every update engine since Android 7 can apply. */
@@ -78,59 +79,34 @@ function refuseScriptOptions(request: OtaRequest): void {
   });
 }
 
-/** Images of both builds, unpacked into temporary files. */
-class Images {
-  readonly #folder: string;
-  readonly #ports: OtaPorts;
-  readonly #files: ScratchFile[] = [];
-
-  constructor(folder: string, ports: OtaPorts) {
-    this.#folder = folder;
-    this.#ports = ports;
-  }
-
-  async scratch(): Promise<ScratchFile> {
-    const file = await createScratchFile(this.#folder);
-    this.#files.push(file);
-    return file;
-  }
-
-  /** Undefined when the build has no such image. */
-  async open(
-    build: AbBuild,
-    name: string,
-  ): Promise<{ raw: RandomReader; files?: ReadonlyMap<string, MappedFile> } | undefined> {
-    const entry = build.zip.get(`IMAGES/${name}.img`) ?? build.zip.get(`RADIO/${name}.img`);
-    if (entry === undefined) return undefined;
-    const file = await this.scratch();
-    for await (const chunk of build.zip.stream(entry)) {
-      checkCancel(this.#ports.cancel);
-      await file.append(chunk);
-      this.#ports.progress.progress({ phase: "unpack", item: name, doneBytes: file.size, totalBytes: entry.size });
-    }
-    const image = await openImage(file.reader());
-    const mapEntry = build.zip.get(`IMAGES/${name}.map`);
-    if (mapEntry === undefined) return { raw: image.raw };
-    const { files } = await mapImage(image, decodeText(await build.zip.read(mapEntry)));
-    return { raw: image.raw, files };
-  }
-
-  async close(): Promise<void> {
-    for (const file of this.#files) await file.close();
-  }
+/** An image of a build, unpacked into a temporary file; undefined when the build has none of this name. */
+async function openPartitionImage(
+  build: AbBuild,
+  name: string,
+  files: ScratchFiles,
+  { progress, cancel }: OtaPorts,
+): Promise<{ raw: RandomReader; files?: ReadonlyMap<string, MappedFile> } | undefined> {
+  const entry = build.zip.get(`IMAGES/${name}.img`) ?? build.zip.get(`RADIO/${name}.img`);
+  if (entry === undefined) return undefined;
+  const reader = await unpackEntry(build.zip, entry, () => files.open(), { item: name, progress, cancel });
+  const image = await openImage(reader);
+  const mapEntry = build.zip.get(`IMAGES/${name}.map`);
+  if (mapEntry === undefined) return { raw: image.raw };
+  const mapped = await mapImage(image, decodeText(await build.zip.read(mapEntry)));
+  return { raw: image.raw, files: mapped.files };
 }
 
 async function openPartition(
   name: string,
   target: AbBuild,
   source: AbBuild | undefined,
-  images: Images,
+  open: (build: AbBuild, name: string) => ReturnType<typeof openPartitionImage>,
 ): Promise<PayloadPartition> {
-  const fresh = await images.open(target, name);
+  const fresh = await open(target, name);
   if (fresh === undefined) {
     throw new OtaError("ANDROID_TARGET_FILES", { what: "the target files lack an entry", where: `IMAGES/${name}.img` });
   }
-  const old = source === undefined ? undefined : await images.open(source, name);
+  const old = source === undefined ? undefined : await open(source, name);
   return {
     name,
     fresh: fresh.raw,
@@ -232,7 +208,7 @@ export async function makeAb(request: OtaRequest, ports: OtaPorts): Promise<OtaR
   const output = resolve(request.cwd, request.output);
   const jobs = request.jobs ?? availableParallelism();
   const files = new OpenFiles();
-  const images = new Images(dirname(output), ports);
+  const scratch = new ScratchFiles(dirname(output));
   let engine: ReturnType<typeof createDeltaEngine> | undefined;
   let file: PendingFile | undefined;
   try {
@@ -251,7 +227,9 @@ export async function makeAb(request: OtaRequest, ports: OtaPorts): Promise<OtaR
     if (packers.xz === undefined)
       progress.note("warning", "there is no xz program on this machine: bzip2 is used instead");
     const partitions: PayloadPartition[] = [];
-    for (const name of target.partitions) partitions.push(await openPartition(name, target, source, images));
+    const open = (of: AbBuild, name: string): ReturnType<typeof openPartitionImage> =>
+      openPartitionImage(of, name, scratch, ports);
+    for (const name of target.partitions) partitions.push(await openPartition(name, target, source, open));
     const securityPatchLevel = target.prop("ro.build.version.security_patch");
     const backwards = request.downgrade || request.overrideTimestamp;
     const maxTimestamp = Number((backwards ? (source ?? target) : target).needProp("ro.build.date.utc"));
@@ -265,7 +243,7 @@ export async function makeAb(request: OtaRequest, ports: OtaPorts): Promise<OtaR
       delta: engine,
       digests: nodeDigests,
       codecs: nodeCodecs,
-      scratch: await images.scratch(),
+      scratch: await scratch.open(),
       progress,
       cancel,
     };
@@ -296,7 +274,7 @@ export async function makeAb(request: OtaRequest, ports: OtaPorts): Promise<OtaR
   } finally {
     await engine?.close();
     await file?.drop();
-    await images.close();
+    await scratch.close();
     await files.close();
   }
 }

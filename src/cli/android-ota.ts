@@ -2,7 +2,7 @@
 import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { availableParallelism } from "node:os";
-import { resolve } from "node:path";
+import { dirname, resolve } from "node:path";
 import type { MadePackage, MakeOptions } from "../android/releasetools/options.ts";
 import {
   makeBlockFull,
@@ -39,6 +39,7 @@ import type { OtaPorts, OtaRequest, OtaResult } from "./android-request.ts";
 import { openSigner, verifyOwn } from "./android-signer.ts";
 import { OpenFiles } from "./android-zips.ts";
 import { loadExtension } from "./device-extension.ts";
+import { ScratchFiles } from "./scratch-file.ts";
 
 async function openTarget(
   files: OpenFiles,
@@ -142,6 +143,7 @@ async function make(
   source: TargetFiles | undefined,
   options: MakeOptions,
   request: OtaRequest,
+  scratch: ScratchFiles,
 ): Promise<MadePackage> {
   const { block, era, binary, verify, downgrade, overrideTimestamp } = request;
   if (era === "4.4") return source === undefined ? makeFull(target, options) : makeIncremental(source, target, options);
@@ -165,7 +167,12 @@ async function make(
   if (block === undefined || fallBack)
     return source === undefined ? makeFull71(target, options71) : makeIncremental71(source, target, options71);
   const { genVerify, ...how } = block;
-  const blockOptions: BlockOptions = { ...options71, ...how, codecs: nodeCodecs };
+  const blockOptions: BlockOptions = {
+    ...options71,
+    ...how,
+    codecs: nodeCodecs,
+    openScratch: () => scratch.open(),
+  };
   if (genVerify) return makeVerifyPackage(target, blockOptions);
   return source === undefined
     ? makeBlockFull(target, blockOptions)
@@ -180,6 +187,8 @@ export async function makeOta(request: OtaRequest, ports: OtaPorts): Promise<Ota
   }
   refuseLaterOptions(request, progress);
   const files = new OpenFiles();
+  const output = resolve(request.cwd, request.output);
+  const scratch = new ScratchFiles(dirname(output));
   const jobs = request.jobs ?? availableParallelism();
   let engine: ReturnType<typeof createDeltaEngine> | undefined;
   let file: PendingFile | undefined;
@@ -194,7 +203,6 @@ export async function makeOta(request: OtaRequest, ports: OtaPorts): Promise<Ota
     // A key that is missing is told before minutes of work, and so is an output that cannot be written.
     const signer = await openSigner(request, (source ?? target).info.defaultKey, progress);
     const extension = await openExtension(request, target, progress);
-    const output = resolve(request.cwd, request.output);
     file = await createPendingFile(output);
     engine = createDeltaEngine({ jobs });
     const options: MakeOptions = {
@@ -211,7 +219,7 @@ export async function makeOta(request: OtaRequest, ports: OtaPorts): Promise<Ota
       ...(extraScript === undefined ? {} : { extraScript }),
       ...(extension === undefined ? {} : { extension }),
     };
-    const made = await make(target, source, options, request);
+    const made = await make(target, source, options, request, scratch);
     const size = await write(made, signer, file, request, ports);
     if (source !== undefined) await writeLogDiff(request, source.zip, target.zip);
     const digest = nodeDigests.create("sha256");
@@ -230,6 +238,7 @@ export async function makeOta(request: OtaRequest, ports: OtaPorts): Promise<Ota
   } finally {
     await engine?.close();
     await file?.drop();
+    await scratch.close();
     await files.close();
   }
 }

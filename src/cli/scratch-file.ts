@@ -4,17 +4,14 @@ import { open, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { Scratch } from "../android/index.ts";
 import { OtaError } from "../core/errors.ts";
-import type { RandomReader } from "../core/ports.ts";
 import { readExactly, writeAll } from "../device/file-reader.ts";
 
 export interface ScratchFile extends Scratch {
-  /** What has been written so far. */
-  reader(): RandomReader;
   close(): Promise<void>;
 }
 
 /** Makes one in `folder`, which should have room for it. @throws OtaError DEVICE_IO */
-export async function createScratchFile(folder: string): Promise<ScratchFile> {
+async function createScratchFile(folder: string): Promise<ScratchFile> {
   const path = join(folder, `.otaforge-${randomBytes(6).toString("hex")}.tmp`);
   const file = await open(path, "wx+", 0o600).catch((e: unknown) => {
     const found = e instanceof Error ? e.message : "";
@@ -26,7 +23,6 @@ export async function createScratchFile(folder: string): Promise<ScratchFile> {
     () => false,
   );
   let size = 0;
-  const read = (offset: number, length: number): Promise<Uint8Array> => readExactly(file, offset, length, path);
   return {
     get size() {
       return size;
@@ -36,11 +32,31 @@ export async function createScratchFile(folder: string): Promise<ScratchFile> {
       size += bytes.length;
       await writeAll(file, at, bytes, path);
     },
-    read,
-    reader: () => ({ size, read }),
+    read: (offset, length) => readExactly(file, offset, length, path),
     async close() {
       await file.close();
       if (!removed) await rm(path, { force: true });
     },
   };
+}
+
+/** All that one run makes in a folder. */
+export class ScratchFiles {
+  readonly #folder: string;
+  readonly #files: ScratchFile[] = [];
+
+  constructor(folder: string) {
+    this.#folder = folder;
+  }
+
+  /** @throws OtaError DEVICE_IO */
+  async open(): Promise<ScratchFile> {
+    const file = await createScratchFile(this.#folder);
+    this.#files.push(file);
+    return file;
+  }
+
+  async close(): Promise<void> {
+    for (const file of this.#files) await file.close();
+  }
 }

@@ -1,5 +1,4 @@
 /** Images beyond 4 GiB: exact sizes and bounded memory, through the launchers. */
-import { spawnSync } from "node:child_process";
 import {
   closeSync,
   mkdirSync,
@@ -13,23 +12,13 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { afterAll, describe, expect, it } from "vitest";
+import { runWatched, type WatchedRun } from "../support/peak.ts";
 
-const bin = (name: string): string => fileURLToPath(new URL(`../../bin/${name}`, import.meta.url));
 const root = mkdtempSync(join(tmpdir(), "large-"));
 afterAll(() => rmSync(root, { recursive: true, force: true }));
 
-const REPORT = `data:text/javascript,${encodeURIComponent(
-  'process.on("exit",()=>process.stderr.write("peak="+process.resourceUsage().maxRSS+"\\n"))',
-)}`;
-
-/** Exit code, output, and peak resident memory in MiB. */
-function run(name: string, argv: string[]): { status: number | null; stdout: string; stderr: string; peakMib: number } {
-  const env = { ...process.env, NODE_OPTIONS: `--import=${REPORT}` };
-  const { status, stdout, stderr } = spawnSync(bin(name), argv, { env, encoding: "utf8", cwd: root });
-  return { status, stdout, stderr, peakMib: Number(/peak=(\d+)/.exec(stderr)?.[1]) / 1024 };
-}
+const run = (name: string, argv: readonly string[]): WatchedRun => runWatched(name, argv, root);
 
 const SIZE = 2 ** 32 + 5_000_001;
 

@@ -1,4 +1,5 @@
 /** Which block of an image belongs to which file (formats/android.md 3.2). */
+import { isAllByte } from "../../core/bytes.ts";
 import { OtaError } from "../../core/errors.ts";
 import { printable } from "../../core/text.ts";
 import type { BlockImage } from "../images/sparse.ts";
@@ -50,7 +51,7 @@ async function splitZeros(image: BlockImage, blocks: Ranges): Promise<{ zero: Ra
       const data = await raw.read(start * blockSize, count * blockSize);
       for (let k = 0; k < count; k++) {
         const block = data.subarray(k * blockSize, (k + 1) * blockSize);
-        (block.every((b) => b === 0) ? zero : other).push(start + k, start + k + 1);
+        (isAllByte(block, 0) ? zero : other).push(start + k, start + k + 1);
       }
       start += count;
     }

@@ -1,8 +1,8 @@
 /** The partitions of block-based packages: their images, what changes, and how it gets into package and script. */
 import { toHex } from "../../core/bytes.ts";
 import { OtaError } from "../../core/errors.ts";
-import type { ByteStream, Codecs, Digests } from "../../core/ports.ts";
-import { memoryReader } from "../../core/streams.ts";
+import type { Codecs, Digests } from "../../core/ports.ts";
+import { streamRange } from "../../core/streams.ts";
 import { encodeText } from "../../core/text.ts";
 import { fromLatin1 } from "../latin1.ts";
 import { openImage, type BlockImage } from "../images/sparse.ts";
@@ -10,10 +10,11 @@ import type { OemSettings, OrderOptions } from "../releasetools/identity.ts";
 import type { MakeOptions } from "../releasetools/options.ts";
 import { modeAttributes, type PackagePlan } from "../releasetools/package-plan.ts";
 import type { Script } from "../releasetools/script.ts";
+import { memoryScratch, spool, unpackEntry, type OpenScratch } from "../scratch.ts";
 import { parseInteger } from "../target-files/key-values.ts";
 import type { TargetFiles } from "../target-files/target-files.ts";
 import { mapImage, readBlocks, wholeImage, type MappedImage } from "./image-map.ts";
-import { newDataOf, planBlocks, type BlockPlan, type TransferVersion } from "./plan.ts";
+import { newDataOf, patchDataOf, planBlocks, type BlockPlan, type TransferVersion } from "./plan.ts";
 import { size, type Ranges } from "./ranges.ts";
 import * as write from "./script.ts";
 
@@ -30,13 +31,13 @@ export interface BlockOptions extends MakeOptions, OrderOptions {
   readonly binary?: Uint8Array;
   /** Values of the OEM partition, for builds with `oem_fingerprint_properties`. */
   readonly oem?: OemSettings;
+  /** Where images that are packed in the build, patches and packed data are kept; absent: in memory. */
+  readonly openScratch?: OpenScratch;
 }
 
 /** Entries of this tool carry the type of a regular file. */
 export const FILE = 0o100644;
 export const PROGRAM = 0o100755;
-/** A sparse image of a partition; packed ones are unpacked in memory. */
-const MAX_IMAGE = 3 * 2 ** 30;
 
 export const PARTITIONS: readonly write.BlockPartition[] = ["system", "vendor"];
 
@@ -47,13 +48,15 @@ export function hasPartition(target: TargetFiles, partition: write.BlockPartitio
   );
 }
 
+const openMemory: OpenScratch = () => Promise.resolve(memoryScratch());
+
 export async function loadImage(
   target: TargetFiles,
   partition: write.BlockPartition,
+  { openScratch = openMemory, progress, cancel }: BlockOptions,
 ): Promise<{ image: BlockImage; map: string | undefined }> {
   const entry = target.zip.need(`IMAGES/${partition}.img`);
-  const reader = entry.method === 0 ? target.zip.raw(entry) : memoryReader(await target.zip.read(entry, MAX_IMAGE));
-  if (entry.method === 0) for await (const _ of target.zip.stream(entry));
+  const reader = await unpackEntry(target.zip, entry, openScratch, { item: partition, progress, cancel });
   const mapEntry = target.zip.get(`IMAGES/${partition}.map`);
   const image = await openImage(reader);
   if (image.blockSize !== 4096) {
@@ -108,8 +111,8 @@ export async function differ(
   source: TargetFiles | undefined,
   options: BlockOptions,
 ): Promise<Difference> {
-  const fresh = await loadImage(target, partition);
-  const old = source === undefined ? undefined : await loadImage(source, partition);
+  const fresh = await loadImage(target, partition, options);
+  const old = source === undefined ? undefined : await loadImage(source, partition, options);
   const mapped = old === undefined ? wholeImage(fresh.image) : await mapImage(fresh.image, fresh.map);
   const mappedOld = old === undefined ? undefined : await mapImage(old.image, old.map);
   const cache = target.info.size("cache");
@@ -121,6 +124,7 @@ export async function differ(
     digests: options.digests,
     progress: options.progress,
     cancel: options.cancel,
+    scratch: await (options.openScratch ?? openMemory)(),
     ...(cache === undefined ? {} : { stashLimitBytes: cache * (options.stashThreshold ?? 0.8) }),
   });
   return {
@@ -131,30 +135,17 @@ export async function differ(
   };
 }
 
-async function gather(stream: ByteStream): Promise<Uint8Array> {
-  const parts: Uint8Array[] = [];
-  for await (const part of stream) parts.push(part);
-  const out = new Uint8Array(parts.reduce((sum, p) => sum + p.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    out.set(part, at);
-    at += part.length;
-  }
-  return out;
-}
-
 /** Puts list, new data and patches into the package. */
 async function addDifference(plan: PackagePlan, d: Difference, options: BlockOptions): Promise<void> {
   const { partition, newData } = d.statements;
   plan.addBytes(`${partition}.transfer.list`, encodeText(d.plan.list), FILE);
   if (options.brotli === true) {
-    const packed = await gather(options.codecs.brotliCompress(newDataOf(d.plan, d.target)));
+    const data = options.codecs.brotliCompress(newDataOf(d.plan, d.target));
+    const packed = await spool(data, await (options.openScratch ?? openMemory)(), options.cancel);
     plan.add({
       input: { name: newData, method: 0, externalAttributes: modeAttributes(FILE) },
-      size: packed.length,
-      content: async function* () {
-        if (packed.length > 0) yield packed;
-      },
+      size: packed.size,
+      content: () => streamRange(packed),
     });
   } else {
     plan.add({
@@ -163,13 +154,10 @@ async function addDifference(plan: PackagePlan, d: Difference, options: BlockOpt
       content: () => newDataOf(d.plan, d.target),
     });
   }
-  const { patchData } = d.plan;
   plan.add({
     input: { name: `${partition}.patch.dat`, method: 0, externalAttributes: modeAttributes(FILE) },
-    size: patchData.length,
-    content: async function* () {
-      if (patchData.length > 0) yield patchData;
-    },
+    size: d.plan.patchSize,
+    content: () => patchDataOf(d.plan),
   });
 }
 

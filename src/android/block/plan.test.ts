@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import fc from "fast-check";
 import { afterAll, describe, expect, it } from "vitest";
+import type { ByteStream } from "../../core/ports.ts";
 import { silentProgress } from "../../core/progress.ts";
 import { memoryReader } from "../../core/streams.ts";
 import { openZip, type ZipArchive } from "../../core/zip/index.ts";
@@ -12,9 +13,9 @@ import { nodeCodecs as codecs, nodeDigests as digests } from "../../device/index
 import { openImage, rawImage, type BlockImage } from "../images/sparse.ts";
 import { patchMakerOf } from "../releasetools/delta-patches.ts";
 import { mapImage, wholeImage } from "./image-map.ts";
-import { newDataOf, planBlocks, type BlockPlan, type TransferVersion } from "./plan.ts";
+import { newDataOf, patchDataOf, planBlocks, type BlockPlan, type TransferVersion } from "./plan.ts";
 import { EMPTY, intersect, parseMapRanges, ranges, size, subtract, union } from "./ranges.ts";
-import { simulateUpdate } from "./simulate.ts";
+import { simulateUpdate, type SimulatedUpdate } from "./simulate.ts";
 
 const ROOT = join(import.meta.dirname, "../../../test/vectors/android/block71");
 const open = (file: string): Promise<ZipArchive> =>
@@ -41,10 +42,16 @@ const hex = (b: Uint8Array): string => {
   return Buffer.from(d.digest()).toString("hex");
 };
 
-async function newDataBytes(plan: BlockPlan, target: Parameters<typeof newDataOf>[1]): Promise<Uint8Array> {
+async function bytesOf(stream: ByteStream): Promise<Uint8Array> {
   const parts: Uint8Array[] = [];
-  for await (const p of newDataOf(plan, target)) parts.push(p);
+  for await (const p of stream) parts.push(p);
   return new Uint8Array(Buffer.concat(parts));
+}
+
+async function updateOf(plan: BlockPlan, target: Parameters<typeof newDataOf>[1]): Promise<SimulatedUpdate> {
+  const [newData, patchData] = [await bytesOf(newDataOf(plan, target)), await bytesOf(patchDataOf(plan))];
+  expect([newData.length, patchData.length]).toEqual([plan.newSize, plan.patchSize]);
+  return { list: plan.list, newData, patchData };
 }
 
 describe("block-based updates", () => {
@@ -54,9 +61,8 @@ describe("block-based updates", () => {
       const [old, fresh] = [await load(folder, "old"), await load(folder, "new")];
       const [source, target] = [await mapImage(old.image, old.map), await mapImage(fresh.image, fresh.map)];
       const plan = await planBlocks(target, source, options(version));
-      const newData = await newDataBytes(plan, target);
-      expect(newData.length).toBe(plan.newSize);
-      const result = await simulateUpdate(await rawOf(old.image), { ...plan, newData }, digests);
+      const update = await updateOf(plan, target);
+      const result = await simulateUpdate(await rawOf(old.image), update, digests);
       const images = JSON.parse(readFileSync(join(ROOT, folder, "images.json"), "utf8")) as {
         new_system_raw_sha1: string;
       };
@@ -66,8 +72,8 @@ describe("block-based updates", () => {
       expect(plan.list.split("\n").slice(0, 2)).toEqual(reference.slice(0, 2));
       if (version >= 2) expect(plan.maxStashedBlocks).toBeLessThanOrEqual(Number(reference[3]));
       const zip = await open(join(ROOT, folder, "incr/unsigned.zip"));
-      expect(newData.length).toBeLessThanOrEqual(zip.need("system.new.dat").size);
-      expect(plan.patchData.length).toBeLessThanOrEqual(zip.need("system.patch.dat").size);
+      expect(plan.newSize).toBeLessThanOrEqual(zip.need("system.new.dat").size);
+      expect(plan.patchSize).toBeLessThanOrEqual(zip.need("system.patch.dat").size);
     });
   }
 
@@ -77,7 +83,7 @@ describe("block-based updates", () => {
     const plan = await planBlocks(target, undefined, options(4));
     expect(plan.list).toBe(readFileSync(join(ROOT, "v4/full/system.transfer.list"), "utf8"));
     const junk = new Uint8Array(image.raw.size).fill(0x55);
-    const result = await simulateUpdate(junk, { ...plan, newData: await newDataBytes(plan, target) }, digests);
+    const result = await simulateUpdate(junk, await updateOf(plan, target), digests);
     expect(hex(result.image)).toBe(hex(await rawOf(image)));
   });
 
@@ -87,11 +93,7 @@ describe("block-based updates", () => {
     for (const blocks of [5, 0]) {
       const plan = await planBlocks(target, source, { ...options(4), stashLimitBytes: blocks * 4096 });
       expect(plan.maxStashedBlocks).toBeLessThanOrEqual(blocks);
-      const result = await simulateUpdate(
-        await rawOf(old.image),
-        { ...plan, newData: await newDataBytes(plan, target) },
-        digests,
-      );
+      const result = await simulateUpdate(await rawOf(old.image), await updateOf(plan, target), digests);
       expect(hex(result.image)).toBe(hex(await rawOf(fresh.image)));
     }
   });
@@ -122,8 +124,7 @@ describe("block-based updates", () => {
         const source = await mapImage(a, mapOf(oldOwner));
         const target = await mapImage(b, mapOf(newOwner));
         const plan = await planBlocks(target, source, { ...options(version), patches: patchMakerOf(plain, 1) });
-        const newData = await newDataBytes(plan, target);
-        const result = await simulateUpdate(await rawOf(a), { ...plan, newData }, digests);
+        const result = await simulateUpdate(await rawOf(a), await updateOf(plan, target), digests);
         expect(Buffer.from(result.image).equals(Buffer.from(await rawOf(b)))).toBe(true);
       }),
       { numRuns: 25 },

@@ -1,15 +1,23 @@
 /** A block-based update of one partition: transfer list, new data and patch data (formats/android.md 3.3). */
-import { concatBytes, equalBytes, toHex } from "../../core/bytes.ts";
+import { equalBytes, toHex } from "../../core/bytes.ts";
 import { OtaError } from "../../core/errors.ts";
 import type { ByteStream, Cancel, Digests, ProgressSink } from "../../core/ports.ts";
-import { checkCancel } from "../../core/streams.ts";
+import { checkCancel, streamRange } from "../../core/streams.ts";
 import { patchKind, type PatchMaker } from "../releasetools/patches.ts";
+import { memoryScratch, scratchReader, type Scratch } from "../scratch.ts";
 import { readBlocks, type MappedImage } from "./image-map.ts";
 import { orderWithoutStash, orderWithStash } from "./order.ts";
 import { EMPTY, equal, mapWithin, overlaps, rawText, size, splitAt, subtract, union, type Ranges } from "./ranges.ts";
 import { findTransfers, type Transfer } from "./transfers.ts";
 
 export type TransferVersion = 1 | 2 | 3 | 4;
+
+/** A patch and where it is kept. */
+export interface KeptPatch {
+  readonly in: Scratch;
+  readonly offset: number;
+  readonly size: number;
+}
 
 export interface BlockPlan {
   readonly version: TransferVersion;
@@ -18,7 +26,10 @@ export interface BlockPlan {
   /** Blocks of the new image, in the order the updater consumes them. */
   readonly newBlocks: readonly Ranges[];
   readonly newSize: number;
-  readonly patchData: Uint8Array;
+  /** Bytes of the patch data. */
+  readonly patchSize: number;
+  /** The patches, in the order of the list. */
+  readonly patches: readonly KeptPatch[];
   /** Most blocks in the stash at once, implicit ones included (version 3 and later). */
   readonly maxStashedBlocks: number;
   /** Blocks of the old image that are read. */
@@ -33,6 +44,8 @@ export interface PlanOptions {
   readonly cancel?: Cancel | undefined;
   /** Most bytes in the stash; absent: no limit. */
   readonly stashLimitBytes?: number;
+  /** Keeps the patches; absent: memory does. */
+  readonly scratch?: Scratch;
 }
 
 /** `new` and `zero` commands are cut into pieces of this many blocks. */
@@ -53,7 +66,7 @@ type Delta =
   | { readonly command: "move"; readonly sourceHash: string; readonly targetHash: string }
   | {
       readonly command: "bsdiff" | "imgdiff";
-      readonly patch: Uint8Array;
+      readonly patch: KeptPatch;
       readonly sourceHash: string;
       readonly targetHash: string;
     };
@@ -62,7 +75,14 @@ interface Context {
   readonly target: MappedImage;
   readonly source: MappedImage | undefined;
   readonly options: PlanOptions;
+  readonly scratch: Scratch;
   hash(bytes: Uint8Array): string;
+}
+
+async function keep(patch: Uint8Array, scratch: Scratch): Promise<KeptPatch> {
+  const offset = scratch.size;
+  await scratch.append(patch);
+  return { in: scratch, offset, size: patch.length };
 }
 
 async function makeDelta(t: Transfer, c: Context): Promise<Delta> {
@@ -72,9 +92,10 @@ async function makeDelta(t: Transfer, c: Context): Promise<Delta> {
   if (equalBytes(source, target)) return { command: "move", ...hashes };
   if (t.intact && patchKind(t.name) === "imgdiff-zip") {
     const patch = await c.options.patches.imgdiff(source, target, { zip: true });
-    if (patch !== undefined) return { command: "imgdiff", patch, ...hashes };
+    if (patch !== undefined) return { command: "imgdiff", patch: await keep(patch, c.scratch), ...hashes };
   }
-  return { command: "bsdiff", patch: await c.options.patches.bsdiff(source, target), ...hashes };
+  const patch = await c.options.patches.bsdiff(source, target);
+  return { command: "bsdiff", patch: await keep(patch, c.scratch), ...hashes };
 }
 
 /** Deltas of all `diff` transfers, several at once. */
@@ -92,10 +113,10 @@ async function makeDeltas(transfers: readonly Transfer[], c: Context): Promise<M
       const bytes = size(t.target) * c.target.image.blockSize;
       doneBytes += bytes;
       if (delta.command !== "move") {
-        const percent = ((delta.patch.length * 100) / bytes).toFixed(2).padStart(6);
+        const percent = ((delta.patch.size * 100) / bytes).toFixed(2).padStart(6);
         c.options.progress.note(
           "info",
-          `${String(delta.patch.length).padStart(8)} / ${String(bytes).padStart(8)} bytes (${percent}%) ${t.name}`,
+          `${String(delta.patch.size).padStart(8)} / ${String(bytes).padStart(8)} bytes (${percent}%) ${t.name}`,
         );
       }
       c.options.progress.progress({ phase: "patch", doneBytes, totalBytes });
@@ -163,7 +184,7 @@ async function writeList(
   const { target, source } = c;
   const lines: string[] = [];
   const newBlocks: Ranges[] = [];
-  const patches: Uint8Array[] = [];
+  const patches: KeptPatch[] = [];
   const book = new StashBook();
   const limit = stashLimitBytes === undefined ? Infinity : Math.floor(stashLimitBytes / target.image.blockSize);
   let patchOffset = 0;
@@ -209,9 +230,9 @@ async function writeList(
       return;
     }
     const hashes = version >= 3 ? ` ${delta.sourceHash} ${delta.targetHash}` : "";
-    lines.push(`${delta.command} ${patchOffset} ${delta.patch.length}${hashes} ${places}`);
+    lines.push(`${delta.command} ${patchOffset} ${delta.patch.size}${hashes} ${places}`);
     patches.push(delta.patch);
-    patchOffset += delta.patch.length;
+    patchOffset += delta.patch.size;
   };
 
   for (const t of ordered) {
@@ -254,7 +275,8 @@ async function writeList(
     list: `${[...head, ...lines].join("\n")}\n`,
     newBlocks,
     newSize: newBlocks.reduce((sum, r) => sum + size(r), 0) * target.image.blockSize,
-    patchData: concatBytes(...patches),
+    patchSize: patchOffset,
+    patches,
     maxStashedBlocks: book.most,
     touched,
   };
@@ -263,6 +285,11 @@ async function writeList(
 /** The content of `new.dat`. */
 export async function* newDataOf(plan: BlockPlan, target: MappedImage): ByteStream {
   for (const blocks of plan.newBlocks) yield await readBlocks(target.image, blocks);
+}
+
+/** The content of `patch.dat`. */
+export async function* patchDataOf(plan: BlockPlan): ByteStream {
+  for (const { in: scratch, offset, size } of plan.patches) yield* streamRange(scratchReader(scratch), offset, size);
 }
 
 /**
@@ -286,7 +313,7 @@ export async function planBlocks(
     digest.update(bytes);
     return toHex(digest.digest());
   };
-  const context: Context = { target, source, options, hash };
+  const context: Context = { target, source, options, hash, scratch: options.scratch ?? memoryScratch() };
   const transfers = findTransfers(target, source);
   // Version 1 may shorten sources while it orders; later ones do not, so patches are made once.
   let deltas: Map<Transfer, Delta> | undefined;

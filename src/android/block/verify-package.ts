@@ -37,7 +37,7 @@ export async function makeVerifyPackage(target: TargetFiles, options: BlockOptio
   }
   for (const partition of PARTITIONS) {
     if (!hasPartition(target, partition)) continue;
-    const { image } = await loadImage(target, partition);
+    const { image } = await loadImage(target, partition, options);
     const { device } = needPartition(target.fstab, `/${partition}`);
     script.print(`Verifying ${partition}...`);
     verdict(

@@ -27,4 +27,4 @@ export { checkPlaces, planAbPackage, type AbPackageOptions, type MadeAbPackage }
 export { makePayload, type MadePayload, type MakePayloadOptions, type PayloadPartition } from "./make.ts";
 export { planSignedAgain, type SignedAgain } from "./sign-again.ts";
 export { propertiesText, signPayload, type SealedPayload } from "./seal.ts";
-export type { PayloadPackers, Scratch } from "./packers.ts";
+export type { PayloadPackers } from "./packers.ts";

@@ -9,7 +9,8 @@ import { checkManifest } from "./check.ts";
 import { encodeOperation } from "./encode-operation.ts";
 import { inOrder } from "./in-order.ts";
 import { MANIFEST, type Manifest, type Operation, type PartitionUpdate } from "./manifest.ts";
-import type { PayloadPackers, Scratch } from "./packers.ts";
+import { scratchReader, type Scratch } from "../scratch.ts";
+import type { PayloadPackers } from "./packers.ts";
 import { planPartition } from "./plan-delta.ts";
 import { encodeMessage } from "./proto.ts";
 import { sealPayload, sizeOfSignatures, type SealedPayload } from "./seal.ts";
@@ -161,7 +162,6 @@ export async function makePayload(
     ...(securityPatchLevel === undefined ? {} : { securityPatchLevel }),
   };
   checkManifest(manifest, dataSize + signaturesSize);
-  const data = { size: dataSize, read: (offset: number, length: number) => scratch.read(offset, length) };
-  const sealed = await sealPayload(encodeMessage(MANIFEST, manifest), data, signer, options);
+  const sealed = await sealPayload(encodeMessage(MANIFEST, manifest), scratchReader(scratch), signer, options);
   return { ...sealed, manifest, kind: isDelta ? "delta" : "full" };
 }

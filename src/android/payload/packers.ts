@@ -9,10 +9,3 @@ export interface PayloadPackers {
   /** Checked by nothing or CRC-32, as update engines read it. Absent: the machine has no xz. */
   readonly xz?: (bytes: Uint8Array) => Promise<Uint8Array>;
 }
-
-/** Bytes kept outside memory until a payload is put together: a temporary file. */
-export interface Scratch {
-  readonly size: number;
-  append(bytes: Uint8Array): Promise<void>;
-  read(offset: number, length: number): Promise<Uint8Array>;
-}
