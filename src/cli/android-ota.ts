@@ -19,7 +19,7 @@ import {
   writePlan,
   type BlockOptions,
   type DeviceExtension,
-  type Files71Options,
+  type Options71,
   type PackageSigner,
   type TargetFiles,
 } from "../android/index.ts";
@@ -108,7 +108,7 @@ async function readExtraScript(request: OtaRequest): Promise<string | undefined>
 }
 
 /** Values of the OEM partition, where they are given. */
-async function readOem(request: OtaRequest): Promise<Pick<Files71Options, "oem">> {
+async function readOem(request: OtaRequest): Promise<Pick<Options71, "oem">> {
   if (request.oemSettings === undefined) return {};
   const file = resolve(request.cwd, request.oemSettings);
   const text = await readFile(file).catch((e: unknown) => {
@@ -147,7 +147,7 @@ async function make(
 ): Promise<MadePackage> {
   const { block, era, binary, verify, downgrade, overrideTimestamp } = request;
   if (era === "4.4") return source === undefined ? makeFull(target, options) : makeIncremental(source, target, options);
-  const options71: Files71Options = {
+  const options71: Options71 = {
     ...options,
     verify,
     downgrade,

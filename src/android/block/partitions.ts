@@ -6,8 +6,7 @@ import { streamRange } from "../../core/streams.ts";
 import { encodeText } from "../../core/text.ts";
 import { fromLatin1 } from "../latin1.ts";
 import { openImage, type BlockImage } from "../images/sparse.ts";
-import type { OemSettings, OrderOptions } from "../releasetools/identity.ts";
-import type { MakeOptions } from "../releasetools/options.ts";
+import { FILE, type Options71 } from "../releasetools/frame71.ts";
 import { modeAttributes, type PackagePlan } from "../releasetools/package-plan.ts";
 import type { Script } from "../releasetools/script.ts";
 import { memoryScratch, spool, unpackEntry, type OpenScratch } from "../scratch.ts";
@@ -19,25 +18,15 @@ import { size, type Ranges } from "./ranges.ts";
 import * as write from "./script.ts";
 
 /** What block-based packages take beside the common options. */
-export interface BlockOptions extends MakeOptions, OrderOptions {
+export interface BlockOptions extends Options71 {
   readonly codecs: Pick<Codecs, "brotliCompress">;
-  /** Check the partitions again after they were written. */
-  readonly verify?: boolean;
   /** Share of the cache partition that may be used; default 0.8. */
   readonly stashThreshold?: number;
   /** 8.1: new data packed with brotli. */
   readonly brotli?: boolean;
-  /** Program instead of the build's own updater. */
-  readonly binary?: Uint8Array;
-  /** Values of the OEM partition, for builds with `oem_fingerprint_properties`. */
-  readonly oem?: OemSettings;
   /** Where images that are packed in the build, patches and packed data are kept; absent: in memory. */
   readonly openScratch?: OpenScratch;
 }
-
-/** Entries of this tool carry the type of a regular file. */
-export const FILE = 0o100644;
-export const PROGRAM = 0o100755;
 
 export const PARTITIONS: readonly write.BlockPartition[] = ["system", "vendor"];
 

@@ -2,7 +2,7 @@
  * Executes a transfer list on an image in memory: what a list is judged by. It knows nothing of how lists are made, reads the
  * text as the updater does, and stops at the first command that reads what was overwritten or saved wrongly.
  */
-import { toHex } from "../../core/bytes.ts";
+import { concatBytes, toHex } from "../../core/bytes.ts";
 import { OtaError } from "../../core/errors.ts";
 import type { ByteStream, Digests } from "../../core/ports.ts";
 import { memoryReader } from "../../core/streams.ts";
@@ -35,18 +35,8 @@ function fail(line: number, what: string, found?: string): OtaError {
 
 async function gather(stream: ByteStream): Promise<Uint8Array> {
   const parts: Uint8Array[] = [];
-  let total = 0;
-  for await (const part of stream) {
-    parts.push(part);
-    total += part.length;
-  }
-  const out = new Uint8Array(total);
-  let at = 0;
-  for (const part of parts) {
-    out.set(part, at);
-    at += part.length;
-  }
-  return out;
+  for await (const part of stream) parts.push(part);
+  return concatBytes(...parts);
 }
 
 /** @throws OtaError ANDROID_NOT_POSSIBLE at a wrong command, and what damaged patches throw */
@@ -96,7 +86,7 @@ export async function simulateUpdate(
         if (e * BLOCK > from.length) throw fail(n, "a range leaves the image", line);
         return from.subarray(s * BLOCK, e * BLOCK);
       });
-      return join(parts);
+      return concatBytes(...parts);
     };
     const write = (pairs: [number, number][], data: Uint8Array): void => {
       let at = 0;
@@ -197,14 +187,4 @@ export async function simulateUpdate(
   if (newAt !== update.newData.length) throw fail(lines.length, "new data is left");
   if (written > total) throw fail(1, "more blocks are written than the list says", String(written));
   return { image, maxStashedBlocks: most, writtenBlocks: written };
-}
-
-function join(parts: readonly Uint8Array[]): Uint8Array {
-  const out = new Uint8Array(parts.reduce((sum, p) => sum + p.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    out.set(part, at);
-    at += part.length;
-  }
-  return out;
 }

@@ -1,26 +1,22 @@
 /** A package that changes nothing and tells whether the device has a build (`--gen_verify`). */
-import { needImage } from "../releasetools/full.ts";
-import { mountFlags } from "../releasetools/files71.ts";
-import { assertDevice, identityOf, mountOem } from "../releasetools/identity.ts";
+import { needImage, openFrame } from "../releasetools/frame.ts";
+import { finish71, fullMetadata71, openIdentity71 } from "../releasetools/frame71.ts";
+import { assertDevice, identityOf } from "../releasetools/identity.ts";
 import type { MadePackage } from "../releasetools/options.ts";
 import { needPartition } from "../target-files/fstab.ts";
 import type { TargetFiles } from "../target-files/target-files.ts";
-import { rawText } from "./ranges.ts";
+import { BLOCK, noteRecovery } from "./make.ts";
 import { type BlockOptions, PARTITIONS, hasPartition, loadImage, sha1Of } from "./partitions.ts";
-import { begin, finish } from "./frame.ts";
+import { rawText } from "./ranges.ts";
 
 /** A package that changes nothing and tells whether the device has this build (`--gen_verify`). */
 export async function makeVerifyPackage(target: TargetFiles, options: BlockOptions): Promise<MadePackage> {
-  const { script, plan } = begin(target, options);
   const identity = identityOf(target, options.oem);
   const { fingerprint } = identity;
-  const metadata = new Map([
-    ["post-build", fingerprint],
-    ["pre-device", identity.device],
-    ["post-timestamp", target.prop("ro.build.date.utc")],
-    ["ota-required-cache", "0"],
-  ]);
-  if (identity.oem.length > 0) mountOem(script, identity, options.oem, mountFlags(target, "/oem"));
+  const frame = openFrame(target, options, fullMetadata71(target, identity), BLOCK.setMetadata);
+  const { script } = frame;
+  noteRecovery(target, frame.note);
+  openIdentity71(frame, identity, target, options);
   assertDevice(script, identity);
   script.print(`Verifying device images against ${fingerprint}...`);
   script.append("");
@@ -46,5 +42,5 @@ export async function makeVerifyPackage(target: TargetFiles, options: BlockOptio
     );
   }
   script.setProgress(1);
-  return finish(plan, script, target, { metadata, options });
+  return finish71(frame, target, options);
 }

@@ -1,6 +1,5 @@
 /** Which files of an incremental are patched, sent, moved (formats/android.md 2.5), and how statements name them. */
-import { needPartition } from "../target-files/fstab.ts";
-import type { BootableImage, TargetFiles } from "../target-files/target-files.ts";
+import type { TargetFiles } from "../target-files/target-files.ts";
 import type { MakeOptions } from "./options.ts";
 import { archiveEntry, modeAttributes, type PackagePlan } from "./package-plan.ts";
 import { makePatches } from "./patches.ts";
@@ -90,12 +89,6 @@ export async function decide(
     sendStrandedFiles(classes, addVerbatim, (level, text) => progress.note(level, text));
   }
   return { patched, verbatim, renames, source: sourceFiles, target: targetFiles };
-}
-
-/** A boot image as patch statements name it: with the sizes and hashes of both builds. */
-export function bootName(target: TargetFiles, from: BootableImage, to: BootableImage): string {
-  const { type, device } = needPartition(target.fstab, "/boot");
-  return `${type}:${device}:${from.data.length}:${from.sha1}:${to.data.length}:${to.sha1}`;
 }
 
 export function sum(sizes: Iterable<number>): number {

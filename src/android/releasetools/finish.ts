@@ -3,8 +3,9 @@ import { OtaError } from "../../core/errors.ts";
 import { compareBytes } from "../../core/bytes.ts";
 import { encodeText } from "../../core/text.ts";
 import type { TargetFiles } from "../target-files/target-files.ts";
-import { archiveEntry, modeAttributes, type PackagePlan } from "./package-plan.ts";
-import type { Script } from "./script.ts";
+import type { Frame } from "./frame.ts";
+import type { MadePackage } from "./options.ts";
+import { archiveEntry, modeAttributes } from "./package-plan.ts";
 
 export const SCRIPT_NAME = "META-INF/com/google/android/updater-script";
 export const BINARY_NAME = "META-INF/com/google/android/update-binary";
@@ -19,8 +20,11 @@ export function metadataText(metadata: ReadonlyMap<string, string>): string {
     .join("");
 }
 
-/** The updater goes into the package as `update-binary`. @throws OtaError ANDROID_TARGET_FILES when the build has none */
-export function addScript(plan: PackagePlan, script: Script, target: TargetFiles): void {
+/**
+ * Script, program and metadata as the 4.4 tool writes them; the updater goes into the package as `update-binary`.
+ * @throws OtaError ANDROID_TARGET_FILES when the build has none
+ */
+export function addScript({ plan, script, metadata }: Frame, target: TargetFiles, defaultKey: string): MadePackage {
   plan.addText(SCRIPT_NAME, script.text());
   const updater = target.zip.get("OTA/bin/updater");
   if (updater === undefined) {
@@ -28,4 +32,6 @@ export function addScript(plan: PackagePlan, script: Script, target: TargetFiles
   }
   const entry = archiveEntry(target.zip, updater, BINARY_NAME, false);
   plan.add({ ...entry, input: { ...entry.input, externalAttributes: modeAttributes(0o755) } });
+  plan.addText(METADATA_NAME, metadataText(metadata));
+  return { plan, script: script.text(), metadata, defaultKey };
 }

@@ -1,18 +1,23 @@
 /** Incremental packages at the 4.4 level: files are checked, patched, sent, moved and deleted (formats/android.md 2.5). */
 import { withProfilePatches } from "./vendor-patches.ts";
-import type { SymbolicLink, TargetFiles } from "../target-files/target-files.ts";
-import { checkScript } from "./check-script.ts";
-import { bootName, decide, isMoved, LAST, patchStatement, sortedRenames, sum } from "./decide.ts";
-import { extensionInput, extensionOutput, type DeviceExtension, type IncrementalOta } from "./extension.ts";
-import { addScript, METADATA_NAME, metadataText } from "./finish.ts";
-import { needImage } from "./full.ts";
+import type { TargetFiles } from "../target-files/target-files.ts";
+import { addBootPatch, makeBootPatch, writeWholeBoot, type BootPatch } from "./boot-update.ts";
+import { decide, sortedRenames, sum } from "./decide.ts";
+import {
+  checkPatched,
+  unneededFiles,
+  writeLast,
+  writeLinksAndPermissions,
+  writePatching,
+  writeRenames,
+  type FileChanges,
+  type FileStatements,
+} from "./file-changes.ts";
+import { addScript } from "./finish.ts";
+import { checkFrame, needImage, openFrame, withIncrementalHooks } from "./frame.ts";
 import { checkImageSize } from "./image-size.ts";
 import type { MadePackage, MakeOptions } from "./options.ts";
-import { createPlan } from "./package-plan.ts";
-import { writePermissions } from "./permissions.ts";
 import { addRecoveryPatch, RECOVERY_FILES } from "./recovery-patch.ts";
-import { emptyFolders, foldersBecomeLinks } from "./safe.ts";
-import { createScript } from "./script.ts";
 import { twoStep } from "./two-step.ts";
 
 /** Makes an incremental package. @throws OtaError ANDROID_*, ZIP_*, CANCELLED */
@@ -22,41 +27,26 @@ export async function makeIncremental(
   made: MakeOptions,
 ): Promise<MadePackage> {
   const options = withProfilePatches(made);
-  const { progress } = options;
-  const safe = options.profile !== "vendor";
-  const note = (level: "info" | "warning", text: string): void => progress.note(level, text);
-  if (source.info.recoveryApiVersion === 0) note("warning", "the source build's recovery cannot run edify scripts");
-  const script = createScript({ fstab: target.fstab, useSetMetadata: target.info.useSetMetadata });
-  const plan = createPlan();
   const metadata = new Map([
     ["pre-device", source.prop("ro.product.device")],
     ["post-timestamp", target.prop("ro.build.date.utc")],
   ]);
+  const frame = withIncrementalHooks(openFrame(target, options, metadata), source, target, options);
+  const { script, plan, safe, note } = frame;
+  if (source.info.recoveryApiVersion === 0) note("warning", "the source build's recovery cannot run edify scripts");
   if (source.prop("ro.product.device") !== target.prop("ro.product.device")) {
     note("warning", "the two builds are for different devices: no device will accept this package");
   }
-  if (options.fota === true) metadata.set("fota", "on");
-  const ota: IncrementalOta = {
-    kind: "incremental",
-    script,
-    source: extensionInput(source.zip),
-    target: extensionInput(target.zip),
-    output: extensionOutput(plan),
-    sourceVersion: source.info.recoveryApiVersion,
-    targetVersion: target.info.recoveryApiVersion,
-    metadata,
-    info: target.info.values,
-    sourceInfo: source.info.values,
-    extras: options.extras ?? new Map(),
-    note,
-  };
-  const hook = async (name: keyof DeviceExtension & `incremental${string}`): Promise<void> => {
-    await (options.extension?.[name] as ((ota: IncrementalOta) => void | Promise<void>) | undefined)?.(ota);
-  };
 
-  const steps = options.twoStep === true ? twoStep(target) : undefined;
+  const steps = options.twoStep === true ? twoStep(target, "4.4") : undefined;
   const decided = await decide(plan, source, target, options);
   const { patched, verbatim, renames } = decided;
+  const statements: FileStatements = {
+    skipIfThere: (name, sha1) => script.skipIfExists(name, sha1),
+    checkFile: (path, hashes) => script.checkFile(path, hashes),
+    applyPatch: (patch) => script.applyPatch(patch),
+  };
+  const changes: FileChanges = { frame, statements, decided, source, target };
   const preBuild = source.prop("ro.build.fingerprint");
   const postBuild = target.prop("ro.build.fingerprint");
   metadata.set("pre-build", preBuild);
@@ -77,35 +67,27 @@ export async function makeIncremental(
   }
 
   script.assertDevice(target.prop("ro.product.device"));
-  await hook("incrementalOtaAssertions");
+  await frame.hook("incrementalOtaAssertions");
   if (steps !== undefined) {
     plan.addBytes("recovery.img", targetRecovery.data);
     steps.incrementalPrologue(script);
   }
   script.print("Verifying current system...");
-  await hook("incrementalOtaVerifyBegin");
+  await frame.hook("incrementalOtaVerifyBegin");
   script.showProgress(0.1, 0);
-  await writeChecks();
-  await hook("incrementalOtaVerifyEnd");
+  const boot = await writeChecks();
+  await frame.hook("incrementalOtaVerifyEnd");
   steps?.incrementalMiddle(script);
   script.comment("---- start making changes here ----");
-  await hook("incrementalOtaInstallBegin");
-  if (steps !== undefined) {
-    plan.addBytes("boot.img", targetBoot.data);
-    script.writeRawImage("/boot", "boot.img");
-    note("info", "writing full boot image (forced by two-step mode)");
-  }
+  await frame.hook("incrementalOtaInstallBegin");
+  if (steps !== undefined) writeWholeBoot(frame, targetBoot);
   if (options.wipeUserData === true) {
     script.print("Erasing user data...");
     script.format("/data");
   }
   script.print("Removing unneeded files...");
-  script.deleteFiles([
-    ...verbatim.map((f) => `/${f.name}`),
-    ...[...decided.source.keys()].filter((n) => !decided.target.has(n) && !renames.has(n)).map((n) => `/${n}`),
-    "/system/recovery.img",
-  ]);
-  writePatching();
+  script.deleteFiles(unneededFiles(decided));
+  writePatching(changes, boot);
   if (updateRecovery) {
     await addRecoveryPatch(plan, target, { boot: targetBoot, recovery: targetRecovery }, options.patches);
     script.deleteFiles(RECOVERY_FILES.map((f) => `/${f}`));
@@ -113,94 +95,45 @@ export async function makeIncremental(
   } else note("info", "recovery image unchanged; skipping.");
   script.showProgress(0.1, 10);
   writeFiles();
-  await hook("incrementalOtaInstallEnd");
+  await frame.hook("incrementalOtaInstallEnd");
   if (options.extraScript !== undefined) script.append(options.extraScript);
-
-  script.print("Patching remaining system files...");
-  const last = patched.find((p) => p.target.name === LAST);
-  if (last !== undefined) script.applyPatch(patchStatement(last));
-  // The original sets owner and mode only, and the file loses the label that a full package gives it.
-  script.setMetadata(`/${LAST}`, (safe ? target.metadata.get(LAST) : undefined) ?? { uid: 0, gid: 0, mode: 0o644 });
+  writeLast(changes);
   steps?.incrementalEpilogue(script);
   script.unmountAll();
-  checkScript(script.text(), {
-    era: "4.4",
-    profile: options.profile ?? "safe",
-    extraScript: options.extraScript,
-    note,
-  });
-  addScript(plan, script, target);
-  plan.addText(METADATA_NAME, metadataText(metadata));
-  return { plan, script: script.text(), metadata, defaultKey: source.info.defaultKey };
+  checkFrame(frame, options, "4.4");
+  return addScript(frame, target, source.info.defaultKey);
 
   /** What must be true before the first change. */
-  async function writeChecks(): Promise<void> {
+  async function writeChecks(): Promise<BootPatch | undefined> {
     const total = sum(patched.map((p) => p.source.size)) + 1 + (updateBoot ? sourceBoot.data.length : 0);
     let done = 0;
-    for (const pair of patched) {
-      if (isMoved(pair)) script.skipIfExists(pair.target.name, pair.target.sha1);
-      script.checkFile(`/${pair.source.name}`, [pair.target.sha1, pair.source.sha1]);
-      done += pair.source.size;
-      script.setProgress(done / total);
-    }
+    const progress = (bytes: number): void => script.setProgress((done += bytes) / total);
+    checkPatched(changes, progress);
     if (safe) {
       // Files that only move: the original renames whatever is there.
       const inPatches = new Set(patched.map((p) => p.source.name));
       for (const [from, to] of sortedRenames(renames)) {
         if (inPatches.has(from)) continue;
-        script.skipIfExists(to.name, to.sha1);
+        statements.skipIfThere(to.name, to.sha1);
         script.checkFile(`/${from}`, [to.sha1]);
       }
     }
+    let boot: BootPatch | undefined;
     if (updateBoot) {
-      const patch =
-        (await options.patches.imgdiff(sourceBoot.data, targetBoot.data, { zip: false })) ??
-        (await options.patches.bsdiff(sourceBoot.data, targetBoot.data));
-      plan.addBytes("patch/boot.img.p", patch);
-      note(
-        "info",
-        `boot      target: ${targetBoot.data.length}  source: ${sourceBoot.data.length}  diff: ${patch.length}`,
-      );
-      // Without hashes the copy in /cache never counts, and an update cut while it wrote the partition cannot go on.
-      const hashes = safe ? [targetBoot.sha1, sourceBoot.sha1] : [];
-      script.checkFile(bootName(target, sourceBoot, targetBoot), hashes);
-      done += sourceBoot.data.length;
-      script.setProgress(done / total);
+      const patch = await makeBootPatch(options.patches, sourceBoot, targetBoot);
+      boot = addBootPatch(frame, patch, { from: sourceBoot, to: targetBoot, build: target });
+      script.checkFile(boot.statement.source, boot.hashes);
+      progress(sourceBoot.data.length);
       note("info", "boot image changed; including.");
     } else if (steps === undefined) note("info", "boot image unchanged; skipping.");
     if (patched.length > 0 || updateRecovery || updateBoot) {
       script.checkSpace(patched.reduce((most, p) => Math.max(most, p.source.size), 0));
     }
-  }
-
-  function writePatching(): void {
-    script.showProgress(0.8, 0);
-    script.print("Patching system files...");
-    const total = sum(patched.map((p) => p.source.size)) + 1 + (updateBoot ? targetBoot.data.length : 0);
-    let done = 0;
-    for (const pair of patched) {
-      if (pair.target.name === LAST) continue;
-      if (isMoved(pair)) script.skipIfExists(pair.target.name, pair.target.sha1);
-      script.applyPatch(patchStatement(pair));
-      done += pair.target.size;
-      script.setProgress(done / total);
-    }
-    if (!updateBoot) return;
-    script.print("Patching boot image...");
-    script.applyPatch({
-      source: bootName(target, sourceBoot, targetBoot),
-      targetSize: targetBoot.data.length,
-      targetSha1: targetBoot.sha1,
-      sourceSha1: sourceBoot.sha1,
-      patch: "patch/boot.img.p",
-    });
-    done += targetBoot.data.length;
-    script.setProgress(done / total);
+    return boot;
   }
 
   /** Links, new files, renames and permissions. */
   function writeFiles(): void {
-    const before = new Map(source.links.map((l) => [l.link, l.target]));
     const after = new Set(target.links.map((l) => l.link));
     script.deleteFiles(source.links.map((l) => l.link).filter((link) => !after.has(link)));
     if (verbatim.length > 0) {
@@ -211,21 +144,8 @@ export async function makeIncremental(
       script.print("Unpacking new recovery...");
       script.extractFolder("recovery", "/system");
     }
-    if (renames.size > 0) {
-      script.print("Renaming files...");
-      for (const [from, to] of sortedRenames(renames)) {
-        note("info", `Renaming ${from} to ${to.name}`);
-        // A second run after a cut finds the file moved already; the original's script stops there.
-        if (safe) script.skipIfExists(to.name, to.sha1);
-        script.rename(from, to.name);
-      }
-    }
-    script.print("Symlinks and permissions...");
-    const changed = target.links.filter((l: SymbolicLink) => before.get(l.link) !== l.target);
-    script.deleteFiles(changed.map((l) => l.link));
-    if (safe) foldersBecomeLinks(script, changed, decided.source, note);
-    script.symlinks(changed);
-    const names = [...target.system.map((s) => s.name), ...(updateRecovery ? RECOVERY_FILES : [])];
-    writePermissions(script, names, target.metadata, safe ? emptyFolders(target, note) : undefined);
+    // A second run after a cut finds the file moved already; the original's script stops there.
+    writeRenames(changes, safe);
+    writeLinksAndPermissions(changes, updateRecovery);
   }
 }

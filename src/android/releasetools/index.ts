@@ -1,7 +1,9 @@
 /** Making packages from target files. */
 export { patchMakerOf } from "./delta-patches.ts";
 export * from "./extension.ts";
-export { hasRecoveryPatch, makeFull71, makeIncremental71, type Files71Options } from "./files71.ts";
+export type { Options71 } from "./frame71.ts";
+export { hasRecoveryPatch, makeFull71 } from "./full71.ts";
+export { makeIncremental71 } from "./incremental71.ts";
 export { makeFull } from "./full.ts";
 export { makeIncremental } from "./incremental.ts";
 export type { Identity, OemSettings } from "./identity.ts";

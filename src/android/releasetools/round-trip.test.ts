@@ -15,7 +15,8 @@ import {
 } from "../../device/index.ts";
 import { openTargetFiles, type TargetFiles } from "../target-files/index.ts";
 import { patchMakerOf } from "./delta-patches.ts";
-import { makeFull71, makeIncremental71 } from "./files71.ts";
+import { makeFull71 } from "./full71.ts";
+import { makeIncremental71 } from "./incremental71.ts";
 import { makeFull } from "./full.ts";
 import { makeIncremental } from "./incremental.ts";
 import type { MadePackage } from "./options.ts";

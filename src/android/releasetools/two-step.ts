@@ -20,8 +20,11 @@ export interface TwoStep {
   incrementalEpilogue(script: Script): void;
 }
 
-/** @throws OtaError ANDROID_NOT_POSSIBLE when the build does not support it */
-export function twoStep(target: TargetFiles): TwoStep {
+/**
+ * The statements of a year: `get_stage` has one argument from 5.0 on, and the stages are named in comments.
+ * @throws OtaError ANDROID_NOT_POSSIBLE when the build does not support it
+ */
+export function twoStep(target: TargetFiles, era: "4.4" | "7.1"): TwoStep {
   if (!target.info.multistage) {
     throw new OtaError("ANDROID_NOT_POSSIBLE", {
       what: "two-step packages not supported by this build",
@@ -38,31 +41,40 @@ export function twoStep(target: TargetFiles): TwoStep {
     });
   }
   const device = quote(misc.device);
-  const stage = `get_stage(${device}, "stage")`;
+  const stage = era === "4.4" ? `get_stage(${device}, "stage")` : `get_stage(${device})`;
   const toSecond = `\nset_stage(${device}, "2/3");\nreboot_now(${device}, "");\n`;
   const toThird = `\nset_stage(${device}, "3/3");\nreboot_now(${device}, "recovery");\n`;
+  const inStage = (script: Script, text: string): void => {
+    if (era !== "4.4") script.comment(`Stage ${text}`);
+  };
   const recoveryTo = (script: Script, mountPoint: string): void => script.writeRawImage(mountPoint, "recovery.img");
   return {
     fullPrologue(script) {
       script.append(`\nif ${stage} == "2/3" then\n`);
+      inStage(script, "2/3");
       recoveryTo(script, "/recovery");
       script.append(`${toThird}else if ${stage} == "3/3" then\n`);
+      inStage(script, "3/3");
     },
     fullEpilogue(script) {
       script.append(`\nset_stage(${device}, "");\n`);
       script.append("else\n");
+      inStage(script, "1/3");
       recoveryTo(script, "/boot");
       script.append(`${toSecond}endif;\nendif;\n`);
     },
     incrementalPrologue(script) {
       script.append(`\nif ${stage} == "2/3" then\n`);
+      inStage(script, "2/3");
       script.append("sleep(20);\n");
       recoveryTo(script, "/recovery");
       script.append(`${toThird}else if ${stage} != "3/3" then\n`);
+      inStage(script, "1/3");
     },
     incrementalMiddle(script) {
       recoveryTo(script, "/boot");
       script.append(`${toSecond}else\n`);
+      inStage(script, "3/3");
     },
     incrementalEpilogue(script) {
       script.append(`\nset_stage(${device}, "");\nendif;\nendif;\n`);

@@ -185,6 +185,10 @@ describe("ota_from_target_files --block", () => {
       expect(err).toContain("builds with a vendor partition are not made (VENDOR/)");
       expect(err).toContain(hint);
     }
+    // Not every zip program writes entries for folders.
+    const noFolder = await edited("new", { "VENDOR/app/x.apk": "x" });
+    const { code, err } = await run(scratch, ["--no_signing", "--era", "7.1", noFolder, "OUT.zip"]);
+    expect([code, err.includes("vendor partition are not made")]).toEqual([5, true]);
   });
 
   it("asks the OEM partition who the device is, where the build says so", async () => {
