@@ -2,7 +2,7 @@
 import { resolve } from "node:path";
 import { openFileReader } from "../device/file-reader.ts";
 import { OtaError } from "../core/errors.ts";
-import type { ByteStream } from "../core/ports.ts";
+import type { ByteStream, RandomReader } from "../core/ports.ts";
 import type { PackageInput } from "./family.ts";
 import type { Io } from "./io.ts";
 import { unpackHead } from "./plain-head.ts";
@@ -21,14 +21,13 @@ async function describeHead(head: Uint8Array): Promise<{ head: Uint8Array; plain
 export async function openPackage(name: string, io: Io): Promise<PackageInput & { close(): Promise<void> }> {
   if (name === "-") return openPipe(io);
   const reader = await openFileReader(resolve(io.cwd, name));
+  return { ...(await readerInput(name, reader)), close: () => reader.close() };
+}
+
+/** The package a reader gives; `name` is where what lies beside it is looked for. */
+export async function readerInput(name: string, reader: RandomReader): Promise<PackageInput> {
   const head = await reader.read(0, Math.min(HEAD_BYTES, reader.size));
-  return {
-    name,
-    reader,
-    stream: () => streamKept(reader),
-    ...(await describeHead(head)),
-    close: () => reader.close(),
-  };
+  return { name, reader, stream: () => streamKept(reader), ...(await describeHead(head)) };
 }
 
 async function openPipe(io: Io): Promise<PackageInput & { close(): Promise<void> }> {

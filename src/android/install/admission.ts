@@ -113,9 +113,13 @@ export async function checkHardware(device: Device, metadata: PackageMetadata): 
   }
 }
 
+/** @throws OtaError DEVICE_STATE_DAMAGED */
 async function loadFloor(device: Device): Promise<Floor | undefined> {
-  const value = (await openJournal<Partial<Floor>>(device.state, FLOOR_RECORD).load()) ?? {};
-  return typeof value.timestamp === "number" ? { timestamp: value.timestamp } : undefined;
+  const value = await openJournal<Partial<Floor>>(device.state, FLOOR_RECORD).load();
+  if (value === undefined) return undefined;
+  // A record that is whole and says nothing must not be taken for "no floor".
+  if (typeof value.timestamp === "number") return { timestamp: value.timestamp };
+  throw new OtaError("DEVICE_STATE_DAMAGED", { what: "the version floor makes no sense", where: FLOOR_RECORD });
 }
 
 /**

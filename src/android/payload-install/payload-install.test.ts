@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { memoryReader } from "../../core/streams.ts";
 import { createSimulatedDevice, nodeCodecs } from "../../device/index.ts";
+import { openJournal } from "../../device/journal.ts";
 import type { SimulatedDevice } from "../../device/index.ts";
 import { readKeys } from "../verifier/index.ts";
 import { admitPayload, installPayload, readSlots } from "./index.ts";
@@ -122,5 +123,12 @@ describe("payloads on A/B devices", () => {
       expect(device.log).toHaveLength(0);
     }
     await update(abDevice(), "delta-signed", keys);
+  });
+
+  it("does not take a floor record that says nothing for a device without a floor", async () => {
+    const keys = await readKeys(file("key.pub.pem"), { name: "key", codecs: nodeCodecs });
+    const device = abDevice();
+    await openJournal<object>(device.state, "android-floor").save({ stamp: 5 });
+    await expect(update(device, "full-signed", keys)).rejects.toMatchObject({ code: "DEVICE_STATE_DAMAGED" });
   });
 });

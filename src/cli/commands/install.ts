@@ -3,25 +3,16 @@ import { Option } from "commander";
 import { resolve } from "node:path";
 import { openDevice } from "../../device/index.ts";
 import { newCommand, type Subcommand } from "../command.ts";
-import { detectFamily, verbOf } from "../families.ts";
+import { detectFamily } from "../families.ts";
 import { installOrFull } from "../full-instead.ts";
+import { installPackage, type InstallWishes } from "../install-package.ts";
 import type { Io } from "../io.ts";
 import { commonOptions, printReport, withSharedOptions, type SharedValues } from "../options.ts";
 import { openPackage } from "../package-input.ts";
-import { checkFamily, raiseFloor, vouch } from "../vouch.ts";
 
-interface Values extends SharedValues {
+interface Values extends SharedValues, InstallWishes {
   device?: string;
-  manifest?: string;
-  keyList?: string[];
-  temporary?: string;
-  runScripts?: boolean;
-  acceptVolatile?: boolean;
-  allowPartial?: boolean;
   full?: string;
-  running?: "a" | "b";
-  era?: "4.4" | "7.1";
-  runUpdateBinary?: boolean;
 }
 
 export const installCommand: Subcommand = {
@@ -65,32 +56,14 @@ async function installOne(
 ): Promise<number> {
   const input = await openPackage(name, io);
   try {
+    // Before the device is opened: bytes that are no package must not make a state folder.
     const family = await detectFamily(input);
-    const install = verbOf(family, "install");
     const device = await openDevice(values.device === undefined ? undefined : resolve(io.cwd, values.device), {
       runScripts: values.runScripts === true,
       ...(values.running === undefined ? {} : { running: values.running }),
     });
     try {
-      checkFamily(device, family);
-      const vouched = await vouch(input, family, { device, io }, values);
-      const report = await install(vouched.input, device, {
-        ...options,
-        runScripts: values.runScripts === true,
-        acceptVolatile: values.acceptVolatile === true,
-        allowPartial: values.allowPartial === true,
-        ...(values.era === undefined ? {} : { era: values.era }),
-        ...(values.runUpdateBinary === true ? { runUpdateBinary: true } : {}),
-        keyFiles: device.description.keys ?? [],
-        items: vouched.claim?.items ?? [],
-        signature: vouched.signature,
-        ...(values.temporary === undefined ? {} : { temporary: values.temporary }),
-        ...(values.running === undefined ? {} : { running: values.running }),
-        ...(device.description.minimumVersion === undefined
-          ? {}
-          : { minimumVersion: device.description.minimumVersion }),
-      });
-      if (report.exitCode === 0) await raiseFloor(device, vouched);
+      const report = await installPackage(input, { family, device, io }, values, options);
       options.progress.done();
       return printReport(report, values, io);
     } finally {
