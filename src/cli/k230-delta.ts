@@ -47,6 +47,7 @@ export function buildK230Delta(command: Command, io: Io, done: (exitCode: number
     .option("--progress <style>", "auto, plain, json or none (on standard error)")
     .action(async (baseName: string, newName: string, imageName: string, values: Values) => {
       const { progress, cancel } = commonOptions(values, io);
+      for (const name of [baseName, newName]) io.trace?.used(name);
       const base = await openFileReader(resolve(io.cwd, baseName));
       const fresh = await openFileReader(resolve(io.cwd, newName));
       const { createDeltaEngine } = await import("../delta/engine.node.ts");
@@ -71,6 +72,7 @@ export function buildK230Delta(command: Command, io: Io, done: (exitCode: number
             await file.close();
           }
         });
+        io.trace?.made(imageName);
         progress.done();
         const { isDelta, parts, size } = image;
         const lines = [
