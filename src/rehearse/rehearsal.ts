@@ -249,14 +249,14 @@ export class Rehearsal {
     return this.#judge(device.restart(), { succeeded, ...(error === undefined ? {} : { error }) });
   }
 
-  async #settle(tally: Tally, { cuts, rerun, bootProblem }: Restarted): Promise<void> {
-    const ending: Ending =
-      bootProblem === undefined ? await this.#end(rerun) : { state: "broken", reason: bootProblem };
+  /** `again`: the chain was judged before, and the cut is one of a rerun that writes nothing. */
+  async #settle(tally: Tally, { cuts, rerun, bootProblem }: Restarted, again = false): Promise<void> {
+    const ending = await this.#endOf(rerun, bootProblem);
     const { write, kind } = cuts[0] as Cut;
     const outcome: Outcome = ending.state === "new" && rerun.device.targetWrites > 0 ? "resumed" : ending.state;
     const step = tally.steps.at(-1) as WriteOutcome;
     tally.cuts++;
-    if (cuts.length === 1) step.cuts[kind] = outcome;
+    if (cuts.length === 1 && !again) step.cuts[kind] = outcome;
     else {
       tally.repeatedCuts++;
       step.repeated[outcome]++;
@@ -265,6 +265,17 @@ export class Rehearsal {
     else if (outcome === "old") tally.endedOld++;
     else if (outcome === "resumed") tally.resumed++;
     else tally.endedNew++;
+  }
+
+  /** How it ends, and of a broken device whether it was broken when it started or only after the command. */
+  async #endOf(rerun: Rerun, bootProblem: string | undefined): Promise<Ending> {
+    if (bootProblem !== undefined) {
+      return { state: "broken", reason: `as it starts, before the command is run again: ${bootProblem}` };
+    }
+    const ending = await this.#end(rerun);
+    return ending.state === "broken"
+      ? { state: "broken", reason: `after the command was run again: ${ending.reason}` }
+      : ending;
   }
 
   /** An empty tally for what is tried at one write. */
@@ -365,8 +376,8 @@ export class Rehearsal {
     for (let chain = 0; tally.cuts < wanted; chain++) {
       const random = new Random(mixSeed(this.#seed, write, 99, chain));
       let last = await this.#root(write, random, roots);
-      // A run that has nothing left to write cannot be cut: its own cut is judged instead.
-      if (last.rerun.device.log.length === 0) await this.#settle(tally, last);
+      // A run that has nothing left to write: wherever it is cut, it ends as it does uncut.
+      if (last.rerun.device.log.length === 0) await this.#settle(tally, last, true);
       for (let deeper = random.below(4) === 0 ? 2 + random.below(3) : 1; deeper > 0; deeper--) {
         const { log } = last.rerun.device;
         if (log.length === 0 || tally.cuts === wanted) break;

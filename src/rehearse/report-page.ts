@@ -4,7 +4,7 @@
  */
 import { printable } from "../core/index.ts";
 import type { Outcome, WriteOutcome } from "./rehearsal.ts";
-import { cellsOf, columnsOf, STRIP_ROWS, type Column } from "./report-columns.ts";
+import { cellsOf, columnsOf, OUTCOMES, STRIP_ROWS, type Column } from "./report-columns.ts";
 import { REPORT_STYLE } from "./report-style.ts";
 import { describeStep, explainCut } from "./report-text.ts";
 import type { RehearsalReport } from "./run.ts";
@@ -83,6 +83,19 @@ function rangeText(steps: readonly WriteOutcome[], from: number, to: number): st
   return first.kind === "end" ? "after the end" : `${numbers}: ${describeStep(first)}${first === last ? "" : " …"}`;
 }
 
+/** What a row shows, for who cannot see it: `torn, in order: broken in 3 of 40 columns, ...`, the worst first. */
+function rowText(label: string, cells: readonly (string | undefined)[], name: (cell: string) => string): string {
+  const counts = new Map<string, number>();
+  for (const cell of cells) if (cell !== undefined) counts.set(cell, (counts.get(cell) ?? 0) + 1);
+  const rank = (cell: string): number => OUTCOMES.findIndex((o) => o === cell);
+  const parts = [...counts].sort(([a], [b]) => rank(a) - rank(b)).map(([cell, n]) => `${name(cell)} in ${n}`);
+  return `${label}: ${parts.join(", ")} of ${cells.length} columns`;
+}
+
+/** Broken stands out by its height as well: on a grey printer, and to who sees no red. */
+const shapeOf = (cell: string): string =>
+  OUTCOMES.some((o) => o === cell) && cell !== "broken" ? 'y=".2" height=".6"' : 'height="1"';
+
 /** One row: equal neighbours are one rectangle. */
 function drawRow(
   cells: readonly (string | undefined)[],
@@ -97,12 +110,12 @@ function drawRow(
     if (cell !== undefined) {
       const range = rangeText(steps, (columns[i] as Column).from, (columns[end - 1] as Column).to);
       rects.push(
-        `<rect class="${cell}" x="${i}" width="${end - i}" height="1"><title>${escape(`${name(cell)}, ${range}`)}</title></rect>`,
+        `<rect class="${cell}" x="${i}" width="${end - i}" ${shapeOf(cell)}><title>${escape(`${name(cell)}, ${range}`)}</title></rect>`,
       );
     }
     i = end;
   }
-  return `<div class="row"><span class="label">${escape(label)}</span><svg viewBox="0 0 ${cells.length} 1" preserveAspectRatio="none" role="img" aria-label="${escape(label)}">${rects.join("")}</svg></div>`;
+  return `<div class="row"><span class="label">${escape(label)}</span><svg viewBox="0 0 ${cells.length} 1" preserveAspectRatio="none" role="img" aria-label="${escape(rowText(label, cells, name))}">${rects.join("")}</svg></div>`;
 }
 
 function drawTimeline(steps: readonly WriteOutcome[], columns: readonly Column[]): string {
@@ -147,7 +160,7 @@ function drawAxis(steps: readonly WriteOutcome[]): string {
 }
 
 function legend(entries: readonly (readonly [string, string])[]): string {
-  return `<p class="legend">${entries.map(([c, name]) => `<span><svg viewBox="0 0 1 1" aria-hidden="true"><rect class="${c}" width="1" height="1"/></svg>${escape(name)}</span>`).join("")}</p>`;
+  return `<p class="legend">${entries.map(([c, name]) => `<span><svg viewBox="0 0 1 1" aria-hidden="true"><rect class="${c}" width="1" ${shapeOf(c)}/></svg>${escape(name)}</span>`).join("")}</p>`;
 }
 
 function table(rows: readonly (readonly [string, string])[]): string {
