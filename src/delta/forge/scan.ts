@@ -8,6 +8,7 @@ import { crc32 } from "../../core/checksums.ts";
 import type { Cancel, ProgressEvent, RandomReader } from "../../core/ports.ts";
 import { checkCancel } from "../../core/streams.ts";
 import { inflateRawFrom } from "../deflate/inflate.ts";
+import { mayBeDeflate } from "../deflate/start.ts";
 import { DEFLATE, GNU_GZIP, GZIP, ZLIB } from "./packed-with.ts";
 import { adler32 } from "./repack.ts";
 
@@ -103,8 +104,8 @@ export class ScanSource {
 const ZLIB_FINDER: PartFinder = {
   firstByte: 0x78,
   repackers: [ZLIB],
-  // Head bytes other than zlib's own cannot be made again; block type 3 does not exist.
-  plausible: (bytes, at) => [0x01, 0x5e, 0x9c, 0xda].includes(bytes[at + 1] ?? 0) && ((bytes[at + 2] ?? 6) & 6) !== 6,
+  // Head bytes other than zlib's own cannot be made again.
+  plausible: (bytes, at) => [0x01, 0x5e, 0x9c, 0xda].includes(bytes[at + 1] ?? 0) && mayBeDeflate(bytes, at + 2),
   async *find(source, at) {
     const found = await source.inflate(at + 2);
     if (found === undefined) return;
