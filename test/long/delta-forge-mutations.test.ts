@@ -1,9 +1,9 @@
 import { expect, it } from "vitest";
 import { runDamagedContainers, runDamagedDeltas } from "../support/forge-mutations.ts";
 
-/** OTAFORGE_LONG=1 runs a million damaged deltas, hours; otherwise as many as two boxes of 25 s hold. */
+/** OTAFORGE_LONG=1 runs a million damaged deltas, hours, or what two boxes of OTAFORGE_BOX_S seconds hold; otherwise two of 25 s. */
 const FULL = process.env["OTAFORGE_LONG"] === "1";
-const BOX_MS = FULL ? Number.POSITIVE_INFINITY : 25_000;
+const BOX_MS = 1000 * Number(process.env["OTAFORGE_BOX_S"] ?? (FULL ? Number.POSITIVE_INFINITY : 25));
 const SEED = Number(process.env["OTAFORGE_SEED"] ?? 1);
 /** Between two looks at the clock. */
 const BATCH = 20;
