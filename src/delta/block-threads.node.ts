@@ -1,27 +1,47 @@
-/** Threads that code blocks of `otaforge` deltas side by side. The bytes are those of one thread. */
+/** Threads that code and decode blocks of `otaforge` deltas side by side. The bytes are those of one thread. */
 import { Worker } from "node:worker_threads";
+import { OtaError } from "../core/errors.ts";
 import { LanePool } from "./bsdiff40/lanes.ts";
-import type { BlockReply, BlockRequest } from "./block-worker.node.ts";
-import { encodeBlock, holdTask, type BlockEncoder, type HeldTask } from "./forge/block-encoder.ts";
+import type { BlockJob, BlockReply, BlockRequest } from "./block-worker.node.ts";
+import type { BlockDecoder } from "./forge/apply.ts";
+import { encodeBlock, holdStrip, holdTask, type BlockEncoder } from "./forge/block-encoder.ts";
+import { BlockOutput } from "./forge/block-output.ts";
+import type { RepackerSet } from "./forge/repack.ts";
+
+function errorOf({ message, code, details }: NonNullable<BlockReply["error"]>): Error {
+  return code === undefined || details === undefined ? new Error(message) : new OtaError(code, details);
+}
 
 class BlockThread {
   #worker: Worker | undefined;
   #nextId = 0;
 
-  /** Codes one block; the caller gives a thread one at a time. */
-  async code(task: HeldTask): Promise<Uint8Array> {
-    const worker = (this.#worker ??= new Worker(new URL("./block-worker.node.js", import.meta.url)));
+  /** Begins the thread, unless it runs. */
+  start(): Worker {
+    if (this.#worker === undefined) {
+      this.#worker = new Worker(new URL("./block-worker.node.js", import.meta.url));
+      this.#worker.unref();
+    }
+    return this.#worker;
+  }
+
+  /** Does one job; the caller gives a thread one at a time. What a job holds is moved, not copied. */
+  async run(job: BlockJob): Promise<Uint8Array> {
+    const worker = this.start();
     const id = this.#nextId++;
     worker.ref();
     try {
       return await new Promise<Uint8Array>((resolve, reject) => {
         worker.once("error", reject);
         worker.once("message", ({ bytes, error }: BlockReply) => {
-          if (bytes === undefined) reject(new Error(error));
+          if (bytes === undefined) reject(errorOf(error ?? { message: "a thread gave nothing" }));
           else resolve(bytes);
         });
-        const transfer = [task.fresh.buffer, ...task.old.map(({ bytes }) => bytes.buffer)] as ArrayBuffer[];
-        worker.postMessage({ id, task } satisfies BlockRequest, transfer);
+        const moved = [
+          ...job.strip.old.map(({ bytes }) => bytes),
+          job.kind === "encode" ? job.strip.fresh : job.stored,
+        ];
+        worker.postMessage({ id, job } satisfies BlockRequest, moved.map((bytes) => bytes.buffer) as ArrayBuffer[]);
       });
     } finally {
       worker.removeAllListeners("error");
@@ -39,21 +59,57 @@ class BlockThread {
 
 export class BlockThreads {
   readonly #threads: readonly BlockThread[];
+  readonly #pool: LanePool<BlockThread>;
   readonly encoder: BlockEncoder;
 
-  /** @param jobs threads, at least 1; each begins with its first block */
+  /** @param jobs threads, at least 1; each begins with its first job or with {@link start} */
   constructor(jobs: number) {
     this.#threads = Array.from({ length: jobs }, () => new BlockThread());
-    const pool = new LanePool(this.#threads);
+    this.#pool = new LanePool(this.#threads);
     this.encoder = async (task) => {
-      // A single block is not worth a thread.
-      if (task.block.viewSize === task.newView.size) return encodeBlock(task);
-      let held: Promise<HeldTask> | undefined;
-      const { done } = await pool.start(false, async (thread) => {
-        held = holdTask(task);
-        return thread.code(await held);
-      });
-      await held;
+      // A single strip is not worth a thread.
+      if (task.strip.viewSize === task.newView.size) return encodeBlock(task);
+      return this.#held(async () => ({ kind: "encode", strip: await holdTask(task) }));
+    };
+  }
+
+  start(): void {
+    for (const thread of this.#threads) thread.start();
+  }
+
+  /** Waits for a thread, gathers what the job needs, and begins it. */
+  async #held(gather: () => Promise<BlockJob>): Promise<{ readonly done: Promise<Uint8Array> }> {
+    let job: Promise<BlockJob> | undefined;
+    const { done } = await this.#pool.start(false, async (thread) => {
+      job = gather();
+      return thread.run(await job);
+    });
+    await job;
+    return { done };
+  }
+
+  /** A decoder on these threads. `repackers` pack what has several strips; the rest is packed by the threads. */
+  decoder(repackers: RepackerSet): BlockDecoder {
+    return async ({ block, tasks, stored }, allow) => {
+      const parts: Promise<Uint8Array>[] = [];
+      for (const [i, task] of tasks.entries()) {
+        const { done } = await this.#held(async () => {
+          allow(task.strip);
+          const strip = await holdStrip(task);
+          // Bytes of their own, which can be moved.
+          const bytes = (stored[i] as Uint8Array).slice();
+          return { kind: "decode", strip, stored: bytes, ...(tasks.length === 1 ? { block } : {}) };
+        });
+        parts.push(done);
+      }
+      if (parts.length === 1) return { done: parts[0] as Promise<Uint8Array> };
+      const packed = async (): Promise<Uint8Array> => {
+        const out = new BlockOutput(block, repackers);
+        for (const part of parts) await out.add(await part);
+        return out.finish();
+      };
+      const done = packed();
+      done.catch(() => undefined);
       return { done };
     };
   }

@@ -166,7 +166,14 @@ export function createDeltaEngine(options: DeltaEngineOptions = {}): DeltaEngine
     threads: threads === undefined ? 0 : jobs,
     core: threads === undefined ? "typescript" : "wasm",
     bsdiff40,
-    ...(blockThreads === undefined ? {} : { blockEncoder: blockThreads.encoder }),
+    ...(blockThreads === undefined
+      ? {}
+      : {
+          blockEncoder: blockThreads.encoder,
+          prepare: () => {
+            blockThreads.start();
+          },
+        }),
     covers: (old, fresh, more = {}) =>
       inTurn(async () => {
         const covers = await scheduleCovers(machine, old, fresh, withWindow(more));

@@ -30,6 +30,8 @@ export interface DeltaMaker {
   covers(old: RandomReader, fresh: RandomReader, options?: DeltaOptions): Promise<CoverList>;
   /** Codes blocks of `otaforge` deltas on threads of its own, where it has any. */
   readonly blockEncoder?: BlockEncoder;
+  /** Says that blocks will be coded soon: threads may begin. */
+  readonly prepare?: () => void;
 }
 
 /** A maker on the caller's own thread, in plain TypeScript: slow, and at home everywhere. */

@@ -1,4 +1,5 @@
 /** The patch formats of `otaforge diff`, `otaforge patch` and their library forms: one row each. What a row needs is loaded when it is used. */
+import { availableParallelism } from "node:os";
 import { isBsdiff40 } from "../delta/bsdiff40/header.ts";
 import type { Effort } from "../delta/bsdiff40/plan.ts";
 import type { DeltaEngine } from "../delta/engine.node.ts";
@@ -52,6 +53,19 @@ async function patchCore() {
   return createAnyCore(PATCH_MEMORY_SIZE);
 }
 
+/** Threads that decode `otaforge` patches: each holds a block and what it reads of old. */
+const APPLY_JOBS = Math.min(4, availableParallelism());
+
+/** Smaller patches are applied before threads have begun. */
+const LEAST_THREADED_PATCH = 4096;
+
+async function forgeThreads() {
+  // Worker files exist in the compiled form only.
+  if (APPLY_JOBS < 2 || !import.meta.url.endsWith(".js")) return undefined;
+  const { BlockThreads } = await import("../delta/block-threads.node.ts");
+  return new BlockThreads(APPLY_JOBS);
+}
+
 /** The format of a patch that begins with these bytes (16 of them are enough). */
 export function formatOf(head: Uint8Array): DeltaFormat | undefined {
   return DELTA_FORMATS.find((format) => format.detect(head));
@@ -100,10 +114,18 @@ export const DELTA_FORMATS: readonly DeltaFormat[] = [
     },
     async *apply(old, patch, { signal, progress, repack, check = "along" }) {
       const { applyForge } = await import("../delta/forge/apply.ts");
+      const { RepackerSet } = await import("../delta/forge/repack.ts");
       const { allRepackers, repackersNamed } = await import("../delta/repackers.node.ts");
       const { nodeDigests } = await import("../device/digests.ts");
       const repackers = repack === undefined ? allRepackers() : repackersNamed(repack).repackers;
-      yield* applyForge(old, patch, { digests: nodeDigests, check, repackers, signal, progress });
+      const options = { digests: nodeDigests, check, repackers, signal, progress };
+      const threads = patch.size >= LEAST_THREADED_PATCH ? await forgeThreads() : undefined;
+      try {
+        const more = threads && { decoder: threads.decoder(new RepackerSet(repackers)), ahead: APPLY_JOBS };
+        yield* applyForge(old, patch, { ...options, ...more });
+      } finally {
+        await threads?.end();
+      }
     },
   },
 ];

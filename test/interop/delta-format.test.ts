@@ -35,6 +35,21 @@ function program(functions: number, seed: number, extra: ReadonlySet<number>): U
   return out;
 }
 
+/** 9 MiB whose words hardly repeat, here and there shifted by `moved` bytes. */
+function large(moved: number): Uint8Array {
+  const out = new Uint8Array(9 << 20);
+  let state = 1;
+  for (let i = 0; i < out.length; i++) {
+    state = (Math.imul(state, 1103515245) + 12345) >>> 0;
+    out[i] = state >>> 24;
+  }
+  // Around the strips' border as well, which is in the middle.
+  for (const at of [100_000, out.length / 2 - 50, out.length / 2 + 3000]) {
+    if (moved > 0) out.copyWithin(at, at + moved, at + 1000).fill(moved, at + 2000, at + 2000 + moved);
+  }
+  return out;
+}
+
 const old = program(220, 3, new Set());
 const fresh = program(223, 3, new Set([5, 90, 91, 200]));
 const text = (n: number) => new TextEncoder().encode("words that come again and again, ".repeat(n));
@@ -48,6 +63,7 @@ const cases: readonly [name: string, old: Uint8Array, fresh: Uint8Array, blockSi
     concatBytes(text(2), gzip(fresh, { level: 1 }), deflate(fresh.subarray(0, 9000), { level: 9 }), text(1)),
     8000,
   ],
+  ["a block of two strips", large(0), large(7), 16 << 20],
   ["an empty file", old, new Uint8Array(0), 1 << 20],
 ];
 

@@ -8,6 +8,7 @@ import sys
 import zlib
 
 M = 0xFFFFFFFF
+STRIP = 8 << 20
 P = [1, 2, 3, 6, 10, 16, 27, 45, 73, 120, 194, 310, 488, 747, 1101, 1546, 2047, 2549, 2994, 3348, 3607, 3785, 3901, 3975,
      4022, 4050, 4068, 4079, 4085, 4089, 4092, 4093, 4094]
 
@@ -305,7 +306,7 @@ RUN_CLASS = [0, 1, 2, 3, 4, 4, 5, 5] + [6] * 4 + [7] * 4 + [8] * 16 + [9] * 32 +
 PIECE = 65536
 
 
-class Block:
+class Strip:
     def __init__(self, header, window, covers, block, data, old):
         coder = Coder(data)
         self.old, self.covers, self.start, self.end = old, covers, block["viewAt"], block["viewAt"] + block["viewSize"]
@@ -456,6 +457,17 @@ class Block:
             self.repeat = n
 
 
+def strips(block, data):
+    size, start = block["viewSize"], block["viewAt"]
+    count = max(1, -(-size // STRIP))
+    step, at = -(-size // count), 4 * (count - 1)
+    sizes = struct.unpack_from(f"<{count - 1}I", data)
+    for i in range(count):
+        end = at + sizes[i] if i + 1 < count else len(data)
+        yield {"viewAt": start + i * step, "viewSize": min(step, size - i * step)}, data[at:end]
+        at = end
+
+
 FIELDS = ("magic version tableBits grainBits windowCount oldSize newSize oldViewSize newViewSize baseUnit absoluteBase "
           "tableSize tableRawSize bodySize memoryBytes newDigest bodyDigest frameDigest").split()
 
@@ -549,7 +561,8 @@ def main(old_name, patch_name, new_name):
         covers = read_covers(patch[at:at + covers_size], cover_count, len(new_view))
         at += covers_size
         for block in blocks:
-            new_view += Block(header, window, covers, block, patch[at:at + block["stored"]], view).decode()
+            for strip, stored in strips(block, patch[at:at + block["stored"]]):
+                new_view += Strip(header, window, covers, strip, stored, view).decode()
             at += block["stored"]
             digests.append((block["fileSize"], block["digest"]))
     assert table.at == len(table.data)

@@ -2,7 +2,7 @@
  * Applies `otaforge` deltas. Before the first byte of new: the digests of the patch, the digests of old, the re-packers; and by
  * default every block is decoded once and compared with its digest. A block is given only when its digest is right.
  */
-import { concatBytes, equalBytes, hexOffset } from "../../core/bytes.ts";
+import { equalBytes, hexOffset } from "../../core/bytes.ts";
 import { OtaError } from "../../core/errors.ts";
 import type { ByteStream, Cancel, Digests, ProgressEvent, RandomReader } from "../../core/ports.ts";
 import { checkCancel, readReusing } from "../../core/streams.ts";
@@ -10,13 +10,15 @@ import type { CoverList } from "../cover-list.ts";
 import { openPatch, type StoredWindows } from "./arriving.ts";
 import { BinaryCoder } from "./arithmetic.ts";
 import { codeBlock } from "./block-coder.ts";
+import { checkNotExhausted, type StripTask } from "./block-encoder.ts";
+import { BlockOutput, blockShapeOf, type BlockShape } from "./block-output.ts";
 import { decodeCovers, shiftMapOf } from "./covers.ts";
 import { PART_DIGEST_SIZE } from "./layout.ts";
-import { memoryOf } from "./plan.ts";
+import { memoryOf, stripsOf, type ViewRange } from "./plan.ts";
 import type { ForgeBlock, ForgePatch, ForgeWindow } from "./read.ts";
 import type { ShiftMap } from "./references.ts";
 import { insideRepackers, RepackerSet, type Repacker } from "./repack.ts";
-import type { Segment } from "./segments.ts";
+import { splitStrips } from "./strips.ts";
 import { unpackBudget, ViewReader } from "./view-reader.ts";
 
 export interface ForgeApplyOptions {
@@ -35,9 +37,29 @@ export interface ForgeApplyOptions {
   readonly newSize?: number;
   /** First block to give: earlier ones are there already. Default 0. */
   readonly fromBlock?: number;
+  /** Decodes blocks elsewhere, several at once; default: here, one after the other. */
+  readonly decoder?: BlockDecoder;
+  /** Blocks in work at once, for a decoder that can do several: each is held as stored, as read of old, and as given. Default 1. */
+  readonly ahead?: number;
   readonly signal?: Cancel;
   readonly progress?: (event: ProgressEvent) => void;
 }
+
+/** A block to be decoded: its strips, their stored bytes in the same order, and what becomes of them. */
+export interface BlockWork {
+  readonly block: BlockShape;
+  readonly tasks: readonly StripTask[];
+  readonly stored: readonly Uint8Array[];
+}
+
+/**
+ * Begins a block. The outer promise is fulfilled when old's view is not read any more for it; `done` gives its bytes of the file,
+ * unchecked. `allow` is called before a strip's bytes of old are read.
+ */
+export type BlockDecoder = (
+  work: BlockWork,
+  allow: (strip: ViewRange) => void,
+) => Promise<{ readonly done: Promise<Uint8Array> }>;
 
 /** Bytes of old read at once when it is checked. */
 const CHECK_PIECE = 256 * 1024;
@@ -53,6 +75,11 @@ export interface ForgeDecoder {
   covers(window: number): Promise<CoverList>;
   /** The bytes of new in block `index`, its digest checked. @throws OtaError FORGE_DAMAGED, FORGE_BASE, FORGE_REPACKER */
   decode(index: number): Promise<Uint8Array>;
+  /**
+   * Begins with block `index`: the outer promise is fulfilled when patch and old are not read any more for it and another may
+   * begin, `done` like {@link decode}. @throws OtaError as decode
+   */
+  begin(index: number): Promise<{ readonly done: Promise<Uint8Array> }>;
   /** After the last block: an arriving patch must end here. @throws OtaError FORGE_DAMAGED */
   end(): Promise<void>;
 }
@@ -171,35 +198,55 @@ class Decoder implements ForgeDecoder {
   }
 
   async decode(index: number): Promise<Uint8Array> {
-    const { blocks, windows, header, oldSegments } = this.patch;
+    return (await this.begin(index)).done;
+  }
+
+  async begin(index: number): Promise<{ readonly done: Promise<Uint8Array> }> {
+    const { blocks, windows, header, newSegments } = this.patch;
     const block = blocks[index] as ForgeBlock;
     const covers = await this.covers(block.window);
     this.#map ??= shiftMapOf(covers, windows[block.window] as ForgeWindow, header.grainBits);
-    const coder = new BinaryCoder(await this.#stored.read(block.storedAt, block.storedSize));
-    const out = new BlockOutput(this.patch, block, this.#repackers);
-    this.#view.allow(unpackBudget(block.viewSize, oldSegments));
-    await codeBlock(
-      {
-        coder,
-        old: this.#view,
-        covers,
-        map: this.#map,
-        shape: { tableBits: header.tableBits, absoluteBase: header.absoluteBase },
-      },
-      [block.viewAt, block.viewAt + block.viewSize],
-      (_at, size) => new Uint8Array(size),
-      async (bytes) => {
-        checkCancel(this.#options.signal);
-        if (coder.exhausted) {
-          throw new OtaError("FORGE_DAMAGED", { what: "a block ends early", where: `block ${index}` });
-        }
-        await out.add(bytes);
-      },
-    );
-    const bytes = out.finish();
+    const strips = stripsOf(block);
+    const stored = splitStrips(await this.#stored.read(block.storedAt, block.storedSize), strips.length);
+    const shape = { tableBits: header.tableBits, absoluteBase: header.absoluteBase };
+    const work = {
+      block: blockShapeOf(block, newSegments),
+      tasks: strips.map((strip) => ({ strip, covers, map: this.#map, shape, oldView: this.#view })),
+      stored,
+    };
+    const { decoder = (w: BlockWork) => this.#here(w) } = this.#options;
+    const { done } = await decoder(work, (strip) => {
+      this.#view.allow(unpackBudget(strip.viewSize, this.patch.oldSegments));
+    });
+    const checked = done.then((bytes) => this.#checked(bytes, index));
+    checked.catch(() => undefined);
+    return { done: checked };
+  }
+
+  /** Decodes on the caller's thread, piece by piece. */
+  async #here({ block, tasks, stored }: BlockWork): Promise<{ readonly done: Promise<Uint8Array> }> {
+    const out = new BlockOutput(block, this.#repackers);
+    for (const [i, { strip, covers, map, shape, oldView }] of tasks.entries()) {
+      const coder = new BinaryCoder(stored[i]);
+      this.#view.allow(unpackBudget(strip.viewSize, this.patch.oldSegments));
+      await codeBlock(
+        { coder, old: oldView, covers, map, shape },
+        [strip.viewAt, strip.viewAt + strip.viewSize],
+        (_at, size) => new Uint8Array(size),
+        async (bytes) => {
+          checkCancel(this.#options.signal);
+          checkNotExhausted(coder, strip.viewAt);
+          await out.add(bytes);
+        },
+      );
+    }
+    return { done: Promise.resolve(out.finish()) };
+  }
+
+  #checked(bytes: Uint8Array, index: number): Uint8Array {
     const digest = this.#options.digests.create("sha256");
     digest.update(bytes);
-    if (!equalBytes(digest.digest().subarray(0, PART_DIGEST_SIZE), block.digest)) {
+    if (!equalBytes(digest.digest().subarray(0, PART_DIGEST_SIZE), (this.patch.blocks[index] as ForgeBlock).digest)) {
       throw new OtaError("FORGE_DAMAGED", {
         what: "a block gives other bytes than it should",
         where: `block ${index}`,
@@ -213,84 +260,15 @@ class Decoder implements ForgeDecoder {
   }
 }
 
-/** Gathers a block of the view and packs what is packed in new. */
-class BlockOutput {
-  readonly #patch: ForgePatch;
-  readonly #block: ForgeBlock;
-  readonly #repackers: RepackerSet;
-  readonly #out: Uint8Array;
-  #filled = 0;
-  #index: number;
-  #inside: number;
-  #packing: Uint8Array[] = [];
-
-  constructor(patch: ForgePatch, block: ForgeBlock, repackers: RepackerSet) {
-    this.#patch = patch;
-    this.#block = block;
-    this.#repackers = repackers;
-    this.#out = new Uint8Array(block.fileSize);
-    this.#index = patch.newSegments.find(block.viewAt);
-    this.#inside = block.viewAt - (patch.newSegments.items[this.#index]?.viewAt ?? 0);
-  }
-
-  #put(bytes: Uint8Array): void {
-    if (this.#filled + bytes.length > this.#out.length) {
-      throw new OtaError("FORGE_DAMAGED", {
-        what: "a block gives more bytes than it should",
-        where: `new ${hexOffset(this.#block.fileAt)}`,
-      });
-    }
-    this.#out.set(bytes, this.#filled);
-    this.#filled += bytes.length;
-  }
-
-  async add(bytes: Uint8Array): Promise<void> {
-    for (let at = 0; at < bytes.length;) {
-      const segment = this.#patch.newSegments.items[this.#index] as Segment;
-      const n = Math.min(bytes.length - at, segment.viewSize - this.#inside);
-      const part = bytes.subarray(at, at + n);
-      if (segment.repacker === 0) this.#put(part);
-      else this.#packing.push(part);
-      at += n;
-      this.#inside += n;
-      if (this.#inside === segment.viewSize) {
-        if (segment.repacker !== 0) await this.#pack(segment);
-        this.#index++;
-        this.#inside = 0;
-      }
-    }
-  }
-
-  async #pack(segment: Segment): Promise<void> {
-    const content = concatBytes(...this.#packing);
-    this.#packing = [];
-    let packed: Uint8Array;
-    try {
-      packed = await this.#repackers.get(segment.repacker).pack(content, segment.parameters);
-    } catch (e) {
-      if (!(e instanceof OtaError) || e.code !== "CODEC_DAMAGED") throw e;
-      throw new OtaError("FORGE_DAMAGED", { what: e.details.what, where: `new ${hexOffset(segment.fileAt)}` }, e);
-    }
-    if (packed.length !== segment.fileSize) {
-      throw new OtaError("FORGE_DAMAGED", {
-        what: "a part packs to another size than noted",
-        where: `new ${hexOffset(segment.fileAt)}`,
-        expected: segment.fileSize,
-        found: packed.length,
-      });
-    }
-    this.#put(packed);
-  }
-
-  /** @throws OtaError FORGE_DAMAGED when bytes are missing */
-  finish(): Uint8Array {
-    if (this.#filled !== this.#out.length) {
-      throw new OtaError("FORGE_DAMAGED", {
-        what: "a block gives fewer bytes than it should",
-        where: `new ${hexOffset(this.#block.fileAt)}`,
-      });
-    }
-    return this.#out;
+/** Blocks in order, as many of them in work at once as the options' decoder allows. */
+async function* decodedBlocks(decoder: ForgeDecoder, from: number, options: ForgeApplyOptions): ByteStream {
+  const { ahead = 1, signal } = options;
+  const { blocks } = decoder.patch;
+  const begun: Promise<Uint8Array>[] = [];
+  for (let next = from; next < blocks.length || begun.length > 0;) {
+    while (next < blocks.length && begun.length < ahead) begun.push((await decoder.begin(next++)).done);
+    checkCancel(signal);
+    yield await (begun.shift() as Promise<Uint8Array>);
   }
 }
 
@@ -318,14 +296,15 @@ export async function* applyForge(
   };
   // A single block may as well be kept: checked and given in one go.
   if (blocks.length - from > 1 && options.check !== "along" && decoder.anywhere) {
-    for (let i = from; i < blocks.length; i++) {
-      await decoder.decode(i);
-      report("check patch", i);
+    let i = from;
+    for await (const block of decodedBlocks(decoder, from, options)) {
+      if (block.length > 0) report("check patch", i++);
     }
   }
-  for (let i = from; i < blocks.length; i++) {
-    yield await decoder.decode(i);
-    report("patch", i);
+  let i = from;
+  for await (const block of decodedBlocks(decoder, from, options)) {
+    yield block;
+    report("patch", i++);
   }
   await decoder.end();
 }

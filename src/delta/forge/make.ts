@@ -9,11 +9,12 @@ import { encodeCovers, mappedRangeFor, MAX_COVERS, MAX_MAPPED, shiftMapOf } from
 import { FORGE_HEADER, FORGE_MAGIC, FORGE_VERSION, PART_DIGEST_SIZE } from "./layout.ts";
 import {
   BASE_UNIT,
-  DEFAULT_BLOCK,
   LARGEST_BLOCK,
+  defaultBlockFor,
   grainBitsFor,
   memoryOf,
   planWindows,
+  stripsOf,
   tableBitsFor,
   type PlannedWindow,
 } from "./plan.ts";
@@ -21,6 +22,7 @@ import { insideRepackers, RepackerSet, type Repacker } from "./repack.ts";
 import type { PartFinder } from "./scan.ts";
 import { writeSegments } from "./segments.ts";
 import { encodeSmall } from "./small-data.ts";
+import { joinStrips } from "./strips.ts";
 import { VarintWriter } from "./varint.ts";
 import { unpackBudget } from "./view-reader.ts";
 import { closedPair, openPair, type OpenedPair } from "./views.ts";
@@ -38,7 +40,7 @@ export interface ForgeMakeOptions {
   readonly repackers?: readonly Repacker[];
   /** Finders of streams of re-packers beyond the toolkit. */
   readonly finders?: readonly PartFinder[];
-  /** Bytes of new's view in one block, which is what an interrupted apply repeats: 1 byte to 256 MiB. Default 8 MiB. */
+  /** Bytes of new's view in one block, which is what an interrupted apply repeats: 1 byte to 256 MiB. Default: 1 to 8 MiB, by the size of new. */
   readonly blockSize?: number;
   /** Base 2 logarithm of the models' slots, 12 to 22; memory and a little size. Default by the size of new. */
   readonly tableBits?: number;
@@ -187,19 +189,25 @@ async function codeWindows(
     const map = shiftMapOf(covers, range, shape.grainBits);
     const blocks: Promise<Uint8Array>[] = [];
     for (const block of planned.blocks) {
-      checkCancel(signal);
-      // Half of what a device allows: it may begin with this block and have nothing unpacked yet.
-      oldView.allow(unpackBudget(block.viewSize, oldSegments, 0.5));
-      const cancel = signal === undefined ? {} : { signal };
-      const { done } = await encoder({ covers, map, shape, block, oldView, newView, ...cancel });
-      const counted = done.then((bytes) => {
-        coded += block.viewSize;
-        progress?.({ phase: "code", doneBytes: coded, totalBytes: newView.size });
-        return bytes;
-      });
-      // Failures are met below, when the results are wanted.
-      counted.catch(() => undefined);
-      blocks.push(counted);
+      const strips: Promise<Uint8Array>[] = [];
+      for (const strip of stripsOf(block)) {
+        checkCancel(signal);
+        // Half of what a device allows: it may begin with this strip and have nothing unpacked yet.
+        oldView.allow(unpackBudget(strip.viewSize, oldSegments, 0.5));
+        const cancel = signal === undefined ? {} : { signal };
+        const { done } = await encoder({ covers, map, shape, strip, oldView, newView, ...cancel });
+        const counted = done.then((bytes) => {
+          coded += strip.viewSize;
+          progress?.({ phase: "code", doneBytes: coded, totalBytes: newView.size });
+          return bytes;
+        });
+        // Failures are met below, when the results are wanted.
+        counted.catch(() => undefined);
+        strips.push(counted);
+      }
+      const joined = Promise.all(strips).then(joinStrips);
+      joined.catch(() => undefined);
+      blocks.push(joined);
     }
     out.push({
       planned,
@@ -239,7 +247,10 @@ async function makeOf(
   [old, fresh]: readonly [RandomReader, RandomReader],
   options: ForgeMakeOptions,
 ): Promise<ForgeDelta> {
-  const planned = planWindows(pair.newSegments, Math.min(LARGEST_BLOCK, options.blockSize ?? DEFAULT_BLOCK));
+  const planned = planWindows(
+    pair.newSegments,
+    Math.min(LARGEST_BLOCK, options.blockSize ?? defaultBlockFor(pair.newView.size)),
+  );
   const shape = {
     tableBits: options.tableBits ?? tableBitsFor(planned),
     grainBits: grainBitsFor(Math.min(pair.oldView.size, MAX_MAPPED)),

@@ -14,11 +14,14 @@ export interface OtaforgeOptions {
   readonly finders?: readonly PartFinder[];
   /** Time against size. Default `default`. */
   readonly effort?: DeltaOptions["effort"];
-  /** Bytes of new in one block, which is what a device holds and what an interrupted apply repeats. Default 8 MiB. */
+  /** Bytes of new in one block, which is what a device holds and what an interrupted apply repeats. Default: 1 to 8 MiB, by the size of new. */
   readonly blockSize?: number;
   readonly signal?: Cancel;
   readonly progress?: (event: ProgressEvent) => void;
 }
+
+/** From here on blocks are coded on threads, bytes of new. */
+const WORTH_THREADS = 1024 * 1024;
 
 /** Models' size by effort: `fast` fits small boards. */
 const TABLE_BITS = Object.freeze({ fast: 16, default: 18, max: 20 });
@@ -35,6 +38,8 @@ export async function makeOtaforgeDelta(
   options: OtaforgeOptions,
 ): Promise<ForgeDelta> {
   const { effort = "default", signal, progress, ...rest } = options;
+  // Threads begin while containers are looked for.
+  if (fresh.size > WORTH_THREADS) maker.prepare?.();
   const shared = { ...(signal === undefined ? {} : { signal }), ...(progress === undefined ? {} : { progress }) };
   return makeForge(old, fresh, {
     ...rest,

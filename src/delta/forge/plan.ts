@@ -4,8 +4,13 @@ import { KEPT_UNPACKED } from "./view-reader.ts";
 
 /** Bytes of old under one base digest. */
 export const BASE_UNIT = 1024 * 1024;
-/** Bytes of new's view in a block, unless the caller says otherwise. */
-export const DEFAULT_BLOCK = 8 * 1024 * 1024;
+/** Bytes of new's view in a block, unless the caller says otherwise, at most and at least. */
+const MOST_DEFAULT_BLOCK = 8 * 1024 * 1024;
+const LEAST_DEFAULT_BLOCK = 1024 * 1024;
+/** Blocks that give two threads even work. */
+const FEW_BLOCKS = 4;
+/** Bytes of new's view in a strip, at most. */
+const STRIP = 8 * 1024 * 1024;
 /** Blocks a caller may ask for; a packed part in one may make it larger. */
 export const LARGEST_BLOCK = 256 * 1024 * 1024;
 /** Bytes of new's view in a window: its covers and its map of old are all a device holds of either. */
@@ -14,9 +19,32 @@ const WINDOW = 128 * 1024 * 1024;
 const MOST_GRAINS = 4 * 1024 * 1024;
 const LEAST_GRAIN_BITS = 5;
 
-export interface PlannedBlock {
+/** A stretch of new's view. */
+export interface ViewRange {
   readonly viewAt: number;
   readonly viewSize: number;
+}
+
+/**
+ * Block size of a view when nobody asks for one: small files are cut as well, so that they are coded and decoded on several
+ * threads; models that begin anew cost libc and libcrypto 1 to 3 %, and btrfs.ko gains 2 %.
+ */
+export function defaultBlockFor(viewSize: number): number {
+  const most = Math.max(LEAST_DEFAULT_BLOCK, Math.min(MOST_DEFAULT_BLOCK, viewSize / FEW_BLOCKS));
+  return Math.max(1, Math.ceil(viewSize / Math.max(1, Math.ceil(viewSize / most))));
+}
+
+/** Strips of a block: all of one size but the last. A block that a large packed part makes large is coded on several threads by them. */
+export function stripsOf({ viewAt, viewSize }: ViewRange): ViewRange[] {
+  const size = Math.ceil(viewSize / Math.max(1, Math.ceil(viewSize / STRIP)));
+  const strips: ViewRange[] = [];
+  for (let done = 0; done < viewSize; done += size) {
+    strips.push({ viewAt: viewAt + done, viewSize: Math.min(size, viewSize - done) });
+  }
+  return strips.length > 0 ? strips : [{ viewAt, viewSize }];
+}
+
+export interface PlannedBlock extends ViewRange {
   readonly fileAt: number;
   readonly fileSize: number;
 }

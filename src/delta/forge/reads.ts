@@ -2,6 +2,7 @@
 import type { CoverList } from "../cover-list.ts";
 import { unionOf, type ByteRange } from "../ranges.ts";
 import { MARGIN } from "./block-model.ts";
+import type { ViewRange } from "./plan.ts";
 import type { SegmentList } from "./segments.ts";
 
 /** Ranges of the old file behind a range of its view; packed parts count whole. */
@@ -18,12 +19,6 @@ function fileRanges(segments: SegmentList, from: number, to: number): ByteRange[
     }
   }
   return out;
-}
-
-/** Where a block lies in new's view. */
-interface ViewRange {
-  readonly viewAt: number;
-  readonly viewSize: number;
 }
 
 /** Ranges of old's view that coding a block reads. */

@@ -17,6 +17,14 @@ const ABSOLUTE = 2;
 /** A grain nothing is known of. No cover of a window has this shift: views end below 2^53 and shifts are kept modulo 2^32. */
 const UNKNOWN = -0x80000000;
 
+/** A table that threads share instead of copying it, where the surroundings have such. */
+function sharedTable(length: number): Int32Array {
+  const bytes = 4 * length;
+  return new Int32Array(
+    typeof SharedArrayBuffer === "undefined" ? new ArrayBuffer(bytes) : new SharedArrayBuffer(bytes),
+  );
+}
+
 /** A {@link ShiftMap} as plain data. */
 export interface ShiftMapData {
   readonly mapAt: number;
@@ -37,7 +45,7 @@ export class ShiftMap {
     this.at = range.mapAt;
     this.size = range.mapSize;
     this.#grainBits = grainBits;
-    this.#shifts = shifts ?? new Int32Array(Math.ceil(range.mapSize / 2 ** grainBits) + 1).fill(UNKNOWN);
+    this.#shifts = shifts ?? sharedTable(Math.ceil(range.mapSize / 2 ** grainBits) + 1).fill(UNKNOWN);
   }
 
   /** The map as plain data, for another thread. */

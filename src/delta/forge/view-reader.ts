@@ -138,12 +138,12 @@ export class ViewReader implements RandomReader {
   }
 }
 
-/** Blocks may unpack this many times their size of old, and some more: covers that jump about are refused. */
+/** Strips may unpack this many times their size of old, and some more: covers that jump about are refused. */
 const UNPACK_FACTOR = 32;
 
-/** Contents a block may unpack on the device, bytes. `share`: 1 there; making a patch keeps to half of it. */
-export function unpackBudget(blockViewSize: number, oldSegments: SegmentList, share = 1): number {
+/** Contents a strip of a block may unpack on the device, bytes. `share`: 1 there; making a patch keeps to half of it. */
+export function unpackBudget(stripViewSize: number, oldSegments: SegmentList, share = 1): number {
   let largest = 0;
   for (const s of oldSegments.items) if (s.repacker !== 0) largest = Math.max(largest, s.viewSize);
-  return share * (UNPACK_FACTOR * blockViewSize + 8 * KEPT_UNPACKED + 4 * largest);
+  return share * (UNPACK_FACTOR * stripViewSize + 8 * KEPT_UNPACKED + 4 * largest);
 }
