@@ -1,13 +1,25 @@
 import { execFileSync } from "node:child_process";
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { afterAll, describe, expect, it } from "vitest";
 import { VECTORS, vectorPackages } from "../../test/support/sigmastar.ts";
+import type { ManifestItem } from "../trust/index.ts";
 import { captureIo, type CapturedIo } from "./io.ts";
 import { otaforgeMain } from "./otaforge.ts";
+import { openPackage } from "./package-input.ts";
 import { runGuarded } from "./run.ts";
+import { findClaim } from "./trust.ts";
 
 const root = mkdtempSync(join(tmpdir(), "sstar-"));
 afterAll(() => rmSync(root, { recursive: true, force: true }));
@@ -169,6 +181,35 @@ describe("otaforge pack sigmastar", () => {
     expect(patched.code).toBe(0);
     expect((await otaforge(cwd, "inspect", "v")).io.stdout()).toMatch(/\.profile.*diff|diff.*\.profile/i);
     expect((await otaforge(cwd, "inspect", "r")).io.stdout()).not.toMatch(/\.profile.*diff|diff.*\.profile/i);
+  });
+
+  it.each([
+    ["beside", []],
+    ["inside", ["--embed"]],
+  ] as const)("keeps the digests of patches when it is compressed, then signed %s", async (_where, embed) => {
+    const cwd = folder();
+    writeFileSync(join(cwd, "old.img"), "a".repeat(5000));
+    writeFileSync(join(cwd, "new.img"), `${"a".repeat(2500)}b${"a".repeat(2499)}`);
+    expect((await otaforge(cwd, "pack", "sigmastar", "p", "--patch", "/dev/mtd5=old.img:new.img")).code).toBe(0);
+    writeFileSync(join(cwd, "p.gz"), gzipSync(readFileSync(join(cwd, "p"))));
+    writeFileSync(join(cwd, "other.gz"), gzipSync(Buffer.concat([readFileSync(join(cwd, "p")), Buffer.from("x")])));
+    copyFileSync(join(cwd, "p.manifest"), join(cwd, "other.manifest"));
+    expect((await otaforge(cwd, "keygen", "k")).code).toBe(0);
+    const itemsOf = async (name: string): Promise<readonly ManifestItem[] | undefined> => {
+      const io = captureIo({ cwd });
+      const input = await openPackage(name, io);
+      const claim = await findClaim(input, io);
+      await input.close();
+      return claim?.items;
+    };
+    const sign = ["--key", "k.pem", ...embed];
+    // The manifest that packing left behind names no version.
+    expect((await otaforge(cwd, "sign", "p.gz", ...sign)).code).toBe(2);
+    for (const name of ["p.gz", "other.gz"]) {
+      expect((await otaforge(cwd, "sign", name, ...sign, "--package-version", "2")).code).toBe(0);
+    }
+    expect(await itemsOf("p.gz")).toMatchObject([{ name: "/dev/mtd5", base: { size: 5000 }, result: { size: 5000 } }]);
+    expect(await itemsOf("other.gz")).toEqual([]);
   });
 
   it("refuses what it does not understand, leaving nothing behind", async () => {

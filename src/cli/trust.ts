@@ -47,7 +47,8 @@ export interface TrustClaim {
   readonly version: string;
   readonly baseVersion?: string;
   readonly coverage: Coverage;
-  /** SHA-256 of the covered bytes, hex. */
+  /** Size of the covered bytes, and their SHA-256, hex. */
+  readonly size: number;
   readonly sha256: string;
   /** Digests of differential items; empty where the format has no room for them. */
   readonly items: readonly ManifestItem[];
@@ -109,7 +110,7 @@ export function manifestClaim(envelope: Envelope, place: string, covered: Covere
     version: manifest.version,
     ...(manifest.baseVersion === undefined ? {} : { baseVersion: manifest.baseVersion }),
     coverage: manifest.coverage,
-    sha256: manifest.package.sha256,
+    ...manifest.package,
     items: manifest.items,
     signedBy,
     async check(keys) {

@@ -1,12 +1,14 @@
 /** `otaforge sign PACKAGE`: a signed manifest beside the package, or inside it. */
 import { rm } from "node:fs/promises";
 import { resolve } from "node:path";
+import { toHex } from "../../core/bytes.ts";
 import { editedReader } from "../../core/edits.ts";
 import { isOtaError, OtaError } from "../../core/errors.ts";
 import type { ByteStream, RandomReader } from "../../core/ports.ts";
-import { nodeDigests } from "../../device/index.ts";
+import { nodeCodecs, nodeDigests } from "../../device/index.ts";
 import {
   blockSizeFor,
+  decodeEnvelope,
   digestBlocks,
   embedInGzip,
   embedInKdimg,
@@ -30,7 +32,14 @@ import type { Io } from "../io.ts";
 import { commonOptions, printReport, type SharedValues } from "../options.ts";
 import { openPackage } from "../package-input.ts";
 import { signersOf, withSignerOptions, type SignerValues } from "../signers.ts";
-import { findClaim, findEmbeddedClaim, MANIFEST_SUFFIX, type TrustClaim } from "../trust.ts";
+import {
+  findClaim,
+  findEmbeddedClaim,
+  MANIFEST_SUFFIX,
+  manifestClaim,
+  readSmallFile,
+  type TrustClaim,
+} from "../trust.ts";
 import { replaceFile } from "../write-beside.ts";
 import { streamKept } from "../small-memory.ts";
 
@@ -96,7 +105,9 @@ async function describePackage(
   const { bare, coverage, blockSize } = place;
   const content = await digestBlocks(streamKept(bare), bare.size, nodeDigests, blockSize);
   const earlier = await earlierClaim(input, io, content.package.sha256);
-  const version = values.packageVersion ?? earlier?.version;
+  // A manifest of `otaforge pack` that was told no version says 0 and is signed by nobody: that is no version to sign.
+  const told = earlier?.signedBy.length === 0 && earlier.version === "0" ? undefined : earlier?.version;
+  const version = values.packageVersion ?? told;
   if (version === undefined) {
     throw new OtaError("USAGE", { what: "the package's version is not known", hint: "Give --package-version 1.2.3." });
   }
@@ -114,7 +125,11 @@ async function describePackage(
 }
 
 /** The manifest beside or inside the package that is over the same bytes. One left over from another build says nothing of this. */
-async function earlierClaim(input: PackageInput, io: Io, sha256: string): Promise<TrustClaim | undefined> {
+async function earlierClaim(
+  input: PackageInput & { reader: RandomReader },
+  io: Io,
+  sha256: string,
+): Promise<TrustClaim | undefined> {
   for (const find of [() => findClaim(input, io), () => findEmbeddedClaim(input)]) {
     let claim: TrustClaim | undefined;
     try {
@@ -125,7 +140,34 @@ async function earlierClaim(input: PackageInput, io: Io, sha256: string): Promis
     }
     if (claim?.sha256 === sha256) return claim;
   }
-  return undefined;
+  return plainClaim(input, io);
+}
+
+/**
+ * Of a package that was compressed after it was made: what the manifest beside the plain one says of the same content. Without it
+ * `gzip` between packing and signing would lose the digests of patches.
+ */
+async function plainClaim(input: PackageInput, io: Io): Promise<TrustClaim | undefined> {
+  const { name, gzipped } = input;
+  if (!gzipped || !name.endsWith(".gz")) return undefined;
+  const bytes = await readSmallFile(resolve(io.cwd, `${name.slice(0, -".gz".length)}${MANIFEST_SUFFIX}`));
+  if (bytes === undefined) return undefined;
+  let claim: TrustClaim;
+  try {
+    claim = manifestClaim(decodeEnvelope(bytes), name, { coverage: "file", edits: [] });
+  } catch (e) {
+    if (!isOtaError(e) || e.code !== "TRUST_MANIFEST") throw e;
+    return undefined;
+  }
+  const digest = nodeDigests.create("sha256");
+  try {
+    for await (const chunk of nodeCodecs.gunzip(input.stream(), claim.size)) digest.update(chunk);
+  } catch (e) {
+    // Larger than that manifest's package, so not the same.
+    if (!isOtaError(e) || e.code !== "CODEC_BOMB") throw e;
+    return undefined;
+  }
+  return toHex(digest.digest()) === claim.sha256 ? claim : undefined;
 }
 
 export const signCommand: Subcommand = {
