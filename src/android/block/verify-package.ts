@@ -13,7 +13,7 @@ import { rawText } from "./ranges.ts";
 export async function makeVerifyPackage(target: TargetFiles, options: BlockOptions): Promise<MadePackage> {
   const identity = identityOf(target, options.oem);
   const { fingerprint } = identity;
-  const frame = openFrame(target, options, fullMetadata71(target, identity), BLOCK.setMetadata);
+  const frame = openFrame(target, options, { ...BLOCK, era: "7.1", metadata: fullMetadata71(target, identity) });
   const { script } = frame;
   noteRecovery(target, frame.note);
   openIdentity71(frame, identity, target, options);

@@ -14,6 +14,25 @@ export interface CheckScriptOptions {
   note(level: "info" | "warning", text: string): void;
 }
 
+function syntaxError(where: string, message: string): OtaError {
+  return new OtaError("ANDROID_SCRIPT", {
+    what: "the script is not valid edify, and a device would not run any of it",
+    where,
+    found: printable(message),
+  });
+}
+
+/** The text of `-e` by itself, before anything is made. @throws OtaError ANDROID_SCRIPT */
+export function checkExtraScript(text: string | undefined, era: EdifyEra): void {
+  if (text === undefined) return;
+  // Between statements, as in a package: comments alone are no script but may stand there, and a last semicolon must not lack.
+  const first = parseEdify(encodeText(`1;\n${text}\n1;\n`), { era }).errors[0];
+  if (first === undefined) return;
+  const lines = text.split("\n").length;
+  const where = first.line - 1 > lines ? "its end" : `line ${first.line - 1} column ${first.column}`;
+  throw syntaxError(`extra script ${where}`, first.message);
+}
+
 /** @throws OtaError ANDROID_SCRIPT */
 export function checkScript(script: string, options: CheckScriptOptions): void {
   const { era, extraScript } = options;
@@ -22,13 +41,7 @@ export function checkScript(script: string, options: CheckScriptOptions): void {
     const own = extraScript === undefined ? undefined : parseEdify(encodeText(`${extraScript}\n`), { era }).errors[0];
     const at = own ?? first;
     const where = `${own === undefined ? "updater-script" : "extra script"} line ${at.line} column ${at.column}`;
-    if (options.profile === "safe") {
-      throw new OtaError("ANDROID_SCRIPT", {
-        what: "the script is not valid edify, and a device would not run any of it",
-        where,
-        found: printable(at.message),
-      });
-    }
+    if (options.profile === "safe") throw syntaxError(where, at.message);
     options.note("warning", `${where}: ${at.message}: a device will not run any of this script`);
     return;
   }

@@ -1,9 +1,8 @@
 /** The last three entries of every package: script, program, metadata. */
-import { OtaError } from "../../core/errors.ts";
 import { compareBytes } from "../../core/bytes.ts";
 import { encodeText } from "../../core/text.ts";
 import type { TargetFiles } from "../target-files/target-files.ts";
-import type { Frame } from "./frame.ts";
+import { needUpdater, type Frame } from "./frame.ts";
 import type { MadePackage } from "./options.ts";
 import { archiveEntry, modeAttributes } from "./package-plan.ts";
 
@@ -26,11 +25,7 @@ export function metadataText(metadata: ReadonlyMap<string, string>): string {
  */
 export function addScript({ plan, script, metadata }: Frame, target: TargetFiles, defaultKey: string): MadePackage {
   plan.addText(SCRIPT_NAME, script.text());
-  const updater = target.zip.get("OTA/bin/updater");
-  if (updater === undefined) {
-    throw new OtaError("ANDROID_TARGET_FILES", { what: "the target files lack an entry", where: "OTA/bin/updater" });
-  }
-  const entry = archiveEntry(target.zip, updater, BINARY_NAME, false);
+  const entry = archiveEntry(target.zip, needUpdater(target), BINARY_NAME, false);
   plan.add({ ...entry, input: { ...entry.input, externalAttributes: modeAttributes(0o755) } });
   plan.addText(METADATA_NAME, metadataText(metadata));
   return { plan, script: script.text(), metadata, defaultKey };

@@ -1,7 +1,8 @@
 /** What a package of any kind is made in: its script, its entries, its metadata, and the hooks of the device extension. */
 import { OtaError } from "../../core/errors.ts";
+import type { ZipEntry } from "../../core/zip/entry.ts";
 import type { BootableImage, TargetFiles } from "../target-files/target-files.ts";
-import { checkScript } from "./check-script.ts";
+import { checkExtraScript, checkScript } from "./check-script.ts";
 import { extensionInput, extensionOutput, type FullOta, type IncrementalOta } from "./extension.ts";
 import type { MakeOptions } from "./options.ts";
 import { createPlan, type PackagePlan } from "./package-plan.ts";
@@ -19,6 +20,7 @@ export interface Frame {
   readonly script: Script;
   readonly plan: PackagePlan;
   readonly metadata: Map<string, string>;
+  readonly era: "4.4" | "7.1";
   /** Not the vendor profile. */
   readonly safe: boolean;
   readonly note: (level: "info" | "warning", text: string) => void;
@@ -33,21 +35,43 @@ export interface IncrementalFrame extends Frame {
   hook(name: IncrementalHook): Promise<void>;
 }
 
-/** A frame without hooks; `setMetadata`: permissions are set by `set_metadata`. */
+export interface FrameInput {
+  readonly era: "4.4" | "7.1";
+  readonly metadata: Map<string, string>;
+  /** Permissions are set by `set_metadata`; default: as the build says. */
+  readonly setMetadata?: boolean;
+}
+
+/**
+ * A frame without hooks. What would stop a package after minutes of patching is told here: a program that the build lacks,
+ * an extra script that does not parse.
+ * @throws OtaError ANDROID_TARGET_FILES, ANDROID_SCRIPT
+ */
 export function openFrame(
   target: TargetFiles,
-  options: MakeOptions,
-  metadata: Map<string, string>,
-  setMetadata = target.info.useSetMetadata,
+  options: MakeOptions & { readonly binary?: Uint8Array },
+  { era, metadata, setMetadata = target.info.useSetMetadata }: FrameInput,
 ): Frame {
+  if (options.binary === undefined) needUpdater(target);
+  if (options.profile !== "vendor") checkExtraScript(options.extraScript, era);
   if (options.fota === true) metadata.set("fota", "on");
   return {
     script: createScript({ fstab: target.fstab, useSetMetadata: setMetadata }),
     plan: createPlan(),
     metadata,
+    era,
     safe: options.profile !== "vendor",
     note: (level, text) => options.progress.note(level, text),
   };
+}
+
+/** The program that goes into the package. @throws OtaError ANDROID_TARGET_FILES when the build has none */
+export function needUpdater({ zip }: TargetFiles): ZipEntry {
+  const updater = zip.get("OTA/bin/updater");
+  if (updater === undefined) {
+    throw new OtaError("ANDROID_TARGET_FILES", { what: "the target files lack an entry", where: "OTA/bin/updater" });
+  }
+  return updater;
 }
 
 /** What every hook is given, whatever the kind of package. */
@@ -100,7 +124,7 @@ export function withIncrementalHooks(
 }
 
 /** The finished script as a device of that year reads it. @throws OtaError ANDROID_SCRIPT */
-export function checkFrame({ script, note }: Frame, options: MakeOptions, era: "4.4" | "7.1"): void {
+export function checkFrame({ script, era, note }: Frame, options: MakeOptions): void {
   const { profile = "safe", extraScript } = options;
   checkScript(script.text(), { era, profile, extraScript, note });
 }

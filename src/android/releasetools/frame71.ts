@@ -7,6 +7,7 @@ import { BINARY_NAME, METADATA_NAME, metadataText, SCRIPT_NAME } from "./finish.
 import {
   checkFrame,
   needImage,
+  needUpdater,
   openFrame,
   withFullHooks,
   withIncrementalHooks,
@@ -95,7 +96,7 @@ export async function beginFull71(
 ): Promise<Full71> {
   const identity = identityOf(target, options.oem);
   const metadata = fullMetadata71(target, identity, how.type);
-  const frame = withFullHooks(openFrame(target, options, metadata, how.setMetadata), target, options);
+  const frame = withFullHooks(openFrame(target, options, { ...how, era: "7.1", metadata }), target, options);
   const { script, plan } = frame;
   openIdentity71(frame, identity, target, options);
   if (options.omitPrereq !== true) {
@@ -169,7 +170,7 @@ export function beginIncremental71(
   ]);
   if (options.downgrade === true) metadata.set("ota-downgrade", "yes");
   return {
-    frame: withIncrementalHooks(openFrame(target, options, metadata, how.setMetadata), source, target, options),
+    frame: withIncrementalHooks(openFrame(target, options, { ...how, era: "7.1", metadata }), source, target, options),
     before,
     after,
     steps: options.twoStep === true ? twoStep(target, "7.1") : undefined,
@@ -214,13 +215,13 @@ export function endIncremental71({ frame, steps, wipe }: Incremental71): void {
   steps?.incrementalEpilogue(script);
 }
 
-/** The entries that every package of this tool ends with. @throws OtaError ANDROID_SCRIPT, ZIP_MISSING */
+/** The entries that every package of this tool ends with. @throws OtaError ANDROID_SCRIPT, ANDROID_TARGET_FILES */
 export async function finish71(frame: Frame, target: TargetFiles, options: Options71): Promise<MadePackage> {
   const { script, plan, metadata } = frame;
   script.unmountAll();
-  checkFrame(frame, options, "7.1");
+  checkFrame(frame, options);
   plan.addBytes(SCRIPT_NAME, encodeText(script.text()), FILE);
-  const binary = options.binary ?? (await target.zip.read(target.zip.need("OTA/bin/updater")));
+  const binary = options.binary ?? (await target.zip.read(needUpdater(target)));
   plan.addBytes(BINARY_NAME, binary, PROGRAM);
   plan.addBytes(METADATA_NAME, encodeText(metadataText(metadata)), FILE);
   return { plan, script: script.text(), metadata, defaultKey: target.info.defaultKey };

@@ -21,7 +21,7 @@ export async function makeFull(target: TargetFiles, made: MakeOptions): Promise<
     ["pre-device", device],
     ["post-timestamp", timestamp],
   ]);
-  const frame = withFullHooks(openFrame(target, options, metadata), target, options);
+  const frame = withFullHooks(openFrame(target, options, { era: "4.4", metadata }), target, options);
   const { script, plan, safe, note } = frame;
 
   if (options.omitPrereq !== true) script.assertOlderBuild(timestamp, target.prop("ro.build.date"));
@@ -66,6 +66,6 @@ export async function makeFull(target: TargetFiles, made: MakeOptions): Promise<
   script.unmountAll();
   steps?.fullEpilogue(script);
 
-  checkFrame(frame, options, "4.4");
+  checkFrame(frame, options);
   return addScript(frame, target, target.info.defaultKey);
 }

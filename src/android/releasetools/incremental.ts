@@ -31,7 +31,7 @@ export async function makeIncremental(
     ["pre-device", source.prop("ro.product.device")],
     ["post-timestamp", target.prop("ro.build.date.utc")],
   ]);
-  const frame = withIncrementalHooks(openFrame(target, options, metadata), source, target, options);
+  const frame = withIncrementalHooks(openFrame(target, options, { era: "4.4", metadata }), source, target, options);
   const { script, plan, safe, note } = frame;
   if (source.info.recoveryApiVersion === 0) note("warning", "the source build's recovery cannot run edify scripts");
   if (source.prop("ro.product.device") !== target.prop("ro.product.device")) {
@@ -100,7 +100,7 @@ export async function makeIncremental(
   writeLast(changes);
   steps?.incrementalEpilogue(script);
   script.unmountAll();
-  checkFrame(frame, options, "4.4");
+  checkFrame(frame, options);
   return addScript(frame, target, source.info.defaultKey);
 
   /** What must be true before the first change. */

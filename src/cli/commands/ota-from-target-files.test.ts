@@ -268,9 +268,34 @@ describe("ota_from_target_files", () => {
     expect(code).toBe(3);
     expect(err).toContain("extra script line 2");
     expect(existsSync(file)).toBe(false);
+    const open = join(scratch, "open.edify");
+    writeFileSync(open, 'ui_print("fine");\nui_print("no semicolon")\n');
+    const lacking = await run(scratch, ["--no_signing", "-e", open, "-i", OLD, NEW, "OUT.zip"]);
+    expect([lacking.code, lacking.err.includes("extra script its end")]).toEqual([3, true]);
+    expect(lacking.err, "told before patches are made").not.toContain("bytes (");
     const vendor = await run(scratch, ["--no_signing", "--vendor-compatible", "-e", bad, NEW, "OUT.zip"]);
     expect(vendor.code).toBe(0);
     expect(vendor.err).toContain("warning: extra script line 2");
+  });
+
+  it("tells a missing updater before patches are made", async () => {
+    const zip = await open(NEW);
+    const sink = memorySink();
+    const writer = createZipWriter(sink, { codecs });
+    for (const e of zip.entries) {
+      if (e.name === "OTA/bin/updater") continue;
+      await writer.add({ name: e.name, externalAttributes: e.externalAttributes }, await zip.read(e));
+    }
+    await writer.finish();
+    const file = join(scratch, "no-updater.zip");
+    writeFileSync(file, sink.bytes());
+    for (const era of [[], ["--era", "7.1"]]) {
+      const { code, err } = await run(scratch, ["--no_signing", ...era, file, "OUT.zip"]);
+      expect([code, err.includes("OTA/bin/updater")]).toEqual([3, true]);
+      expect(err).not.toContain("boot size");
+    }
+    const own = ["--no_signing", "--era", "7.1", "--binary", NEW, file, "OUT.zip"];
+    expect((await run(scratch, own)).code).toBe(0);
   });
 
   it("says which key is missing and how to make one", async () => {
