@@ -7,7 +7,6 @@ import { Worker } from "node:worker_threads";
 import { BlockThreads } from "./block-threads.node.ts";
 import type { DeltaMaker } from "./maker.ts";
 import type { ImgdiffOptions } from "./maker.ts";
-import { makeImgdiff2 } from "./imgdiff/make.ts";
 import { createCore, type Core, type CoreCall } from "./core.ts";
 import { createMemory, createWasmCore, loadCoreModule, type WasmMemory, type WasmModule } from "./core.node.ts";
 import type { LaneReply, LaneRequest } from "./core-worker.node.ts";
@@ -182,6 +181,8 @@ export function createDeltaEngine(options: DeltaEngineOptions = {}): DeltaEngine
         return covers;
       }),
     async imgdiff2(old, fresh, { zip, bonus, ...rest }: ImgdiffOptions = {}) {
+      // Deflate and its tables are modules that most patches do not need.
+      const { makeImgdiff2 } = await import("./imgdiff/make.ts");
       return makeImgdiff2(await old.read(0, old.size), await fresh.read(0, fresh.size), {
         bsdiff: (from, to) => bsdiff40(memoryReader(from), memoryReader(to), rest),
         ...(zip === undefined ? {} : { zip }),

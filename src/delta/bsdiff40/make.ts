@@ -63,8 +63,8 @@ function search(old: Uint8Array, fresh: Uint8Array, sink: RangeSink, options: Ma
   const whole = { index: 0, count: 1 };
   const counts = runSteps(core, steps.countSteps(layout, stepFor(settings, old.length), whole));
   const sizes = steps.sizeIndexes(memory, layout, ...counts);
-  runSteps(core, steps.countBucketSteps(layout, sizes[0], whole));
-  runSteps(core, steps.fillSteps(layout, sizes, whole, 0));
+  runSteps(core, steps.countBucketSteps(layout, arena, sizes[0], whole));
+  runSteps(core, steps.fillSteps(layout, arena, sizes, whole, 0));
 
   const ranges: steps.Range[] = [];
   const rangeSize = rangeSizeFor(fresh.length);
@@ -93,12 +93,22 @@ function search(old: Uint8Array, fresh: Uint8Array, sink: RangeSink, options: Ma
   return { core, layout, arena, settings };
 }
 
+/** More passes and seeds find more, and now and then a choice that bzip2 likes less: the shorter patch, the first of equals. */
+export function smaller(a: Uint8Array, b: Uint8Array): Uint8Array {
+  return b.length < a.length ? b : a;
+}
+
 /**
  * A BSDIFF40 patch that turns `old` into `fresh`; stock bspatch 4.3 applies it. The bytes depend on the inputs and the
- * effort alone.
+ * effort alone. `max` is never larger than `default`: it makes both.
  * @throws OtaError DELTA_TOO_LARGE (old beyond 1 GiB: the engine takes those), CANCELLED
  */
 export function makeBsdiff40(old: Uint8Array, fresh: Uint8Array, options: MakeOptions = {}): Uint8Array {
+  const made = makeOnce(old, fresh, options);
+  return options.effort === "max" ? smaller(made, makeOnce(old, fresh, { ...options, effort: "default" })) : made;
+}
+
+function makeOnce(old: Uint8Array, fresh: Uint8Array, options: MakeOptions): Uint8Array {
   const assembler = new PatchAssembler(fresh.length);
   const { core, layout, arena, settings } = search(old, fresh, assembler, options);
   const memory = core.buffer;

@@ -1,5 +1,6 @@
 /** Settings of each effort, and where everything lies in the core's memory. */
 import { PIECE_RAW } from "../core/bzip2-cut.ts";
+import { RECENT_SIZE } from "../core/candidates.ts";
 import { COUNTS_SIZE } from "../core/emit.ts";
 import { STATES_SIZE } from "../core/select.ts";
 import {
@@ -131,7 +132,7 @@ export interface ArenaLayout {
 export function arenaLayout(start: number): ArenaLayout {
   const arena = start;
   const recent = align(arena + ARENA_SIZE);
-  const states = align(recent + 128);
+  const states = align(recent + RECENT_SIZE);
   const counts = align(states + STATES_SIZE);
   const piece = align(counts + COUNTS_SIZE);
   const fresh = align(piece + GUARD);

@@ -29,6 +29,7 @@ import {
   type Settings,
 } from "./plan.ts";
 import { learntPrices, LITERAL_COUNT, PRICE_COUNT, priorPrices } from "./prices.ts";
+import { smaller } from "./make.ts";
 import * as steps from "./steps.ts";
 
 export interface ScheduleOptions {
@@ -145,10 +146,12 @@ class Schedule {
     const seeds = counts.reduce((sum, [n]) => sum + n, 0);
     const keys = counts.reduce((sum, [, n]) => sum + n, 0);
     const sizes = steps.sizeIndexes(this.#memory, layout, seeds, keys);
-    const filled = await this.#all((l, share) => runOnLane(l.lane, steps.countBucketSteps(layout, sizes[0], share)));
+    const filled = await this.#all((l, share) =>
+      runOnLane(l.lane, steps.countBucketSteps(layout, l.arena, sizes[0], share)),
+    );
     const starts = filled.map((_, i) => filled.slice(0, i).reduce((sum, n) => sum + n, 0));
     await this.#all((l, share) => {
-      return runOnLane(l.lane, steps.fillSteps(layout, sizes, share, starts[share.index] as number));
+      return runOnLane(l.lane, steps.fillSteps(layout, l.arena, sizes, share, starts[share.index] as number));
     });
     return layout;
   }
@@ -265,7 +268,7 @@ class Schedule {
 }
 
 /**
- * A BSDIFF40 patch that turns `old` into `fresh`; stock bspatch 4.3 applies it.
+ * A BSDIFF40 patch that turns `old` into `fresh`; stock bspatch 4.3 applies it. `max` is never larger than `default`: it makes both.
  * @throws OtaError CANCELLED, and what the readers throw
  */
 export async function scheduleBsdiff40(
@@ -274,10 +277,19 @@ export async function scheduleBsdiff40(
   fresh: RandomReader,
   options: ScheduleOptions = {},
 ): Promise<Uint8Array> {
-  const assembler = new PatchAssembler(fresh.size);
-  const schedule = new Schedule(machine, [old, fresh], assembler, options);
-  await schedule.search();
-  return schedule.finish(assembler);
+  const make = async (effort: Effort | undefined) => {
+    const assembler = new PatchAssembler(fresh.size);
+    const schedule = new Schedule(
+      machine,
+      [old, fresh],
+      assembler,
+      effort === undefined ? options : { ...options, effort },
+    );
+    await schedule.search();
+    return schedule.finish(assembler);
+  };
+  const made = await make(options.effort);
+  return options.effort === "max" ? smaller(made, await make("default")) : made;
 }
 
 /**

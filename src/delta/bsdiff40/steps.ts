@@ -10,6 +10,7 @@ import {
   ARENA_START,
   ARENA_TABLE_COUNT,
   JOB_BUCKETS,
+  JOB_PART_BITS,
   JOB_POSITIONS,
   JOB_SLOTS,
   JOB_TABLE,
@@ -46,23 +47,33 @@ export function sizeIndexes(memory: ArrayBufferLike, layout: JobLayout, seeds: n
   words[(layout.job + JOB_POSITIONS) / 4] = positions;
   words[(layout.job + JOB_SLOTS) / 4] = slots;
   words[(layout.job + JOB_TABLE) / 4] = positions + 4 * seeds;
+  words[(layout.job + JOB_PART_BITS) / 4] = partBits(buckets);
   words[layout.heads / 4] = 0;
   return [buckets, slots];
 }
 
-export function* countBucketSteps(layout: JobLayout, buckets: number, share: Share): Steps<number> {
-  const [from, to] = part(buckets, share, 1);
-  return yield ["countBuckets", layout.job, from, to];
+/** Buckets that are put in order at a time, as a power of two: what fits the nearest cache, but at most 1024 parts. */
+function partBits(buckets: number): number {
+  let bits = 13;
+  while (buckets >>> bits >= 1024) bits++;
+  return bits;
+}
+
+/** `at`: the lane's arena, the same for {@link fillSteps}. */
+export function* countBucketSteps(layout: JobLayout, at: ArenaLayout, buckets: number, share: Share): Steps<number> {
+  const [from, to] = part(buckets, share, 1 << partBits(buckets));
+  return yield ["countBuckets", layout.job, at.candidates, from, to];
 }
 
 export function* fillSteps(
   layout: JobLayout,
+  at: ArenaLayout,
   sizes: readonly [number, number],
   share: Share,
   start: number,
 ): Steps<void> {
-  const [from, to] = part(sizes[0], share, 1);
-  yield ["fillBuckets", layout.job, from, to, start];
+  const [from, to] = part(sizes[0], share, 1 << partBits(sizes[0]));
+  yield ["fillBuckets", layout.job, at.candidates, from, to, start];
   if (sizes[1] === 0) return;
   const slots = part(sizes[1], share, 1);
   yield ["fillTable", layout.job, slots[0], slots[1]];

@@ -18,8 +18,8 @@ export interface Cutting {
 export const CUT_TO_FIT: Cutting = Object.freeze({ leaf: 56_200, leaves: 16, merge: true });
 /** Leaves of half that: another 0.6 % for half as much work again. */
 export const CUT_FINE: Cutting = Object.freeze({ leaf: 28_100, leaves: 32, merge: true });
-/** Blocks of 180,000 bytes: most of the gain without the work. */
-export const CUT_SMALL: Cutting = Object.freeze({ leaf: 180_000, leaves: 5, merge: false });
+/** Blocks of 112,000 bytes: most of the gain without the work. */
+export const CUT_SMALL: Cutting = Object.freeze({ leaf: 112_000, leaves: 8, merge: false });
 
 const BLOCK_AT = encoderSize(PIECE_BLOCK_SIZE);
 const OUTPUT_AT = BLOCK_AT + PIECE_BLOCK_SIZE;

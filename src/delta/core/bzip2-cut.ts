@@ -129,17 +129,17 @@ export function encodePiece(
     set32(table + BORDERS + 4 * leaves, at);
   }
   if (leaves === 0) return 0;
-  if (leaves > 1 && merge) {
-    encodeRange(0, border(1));
-    const shrinks = get32(table + BLOCKS + 4) >> 3 < runLengthSize(state) - (runLengthSize(state) >> 6);
-    blocks = 0;
-    top = output;
-    if (!shrinks) {
-      encodeRange(0, length);
-      return 1;
-    }
+  encodeRange(0, border(1));
+  if (leaves === 1) return 1;
+  const shrinks = get32(table + BLOCKS + 4) >> 3 < runLengthSize(state) - (runLengthSize(state) >> 6);
+  if (shrinks && !merge) {
+    for (let k = 1; k < leaves; k++) encodeRange(border(k), border(k + 1));
+    return blocks;
   }
-  cut(0, leaves);
+  blocks = 0;
+  top = output;
+  if (shrinks) cut(0, leaves);
+  else encodeRange(0, length);
   return blocks;
 }
 

@@ -41,8 +41,13 @@ const RECENT = 16;
 const NEAR = 1048576;
 /** Bytes a segment is grown backwards at most, and its validity beyond that. */
 const BACK = 64;
-/** Positions of new by which the index is fetched ahead of its use. */
-const AHEAD = 16;
+/** Positions of new whose places in the index are fetched together. */
+const AHEAD = 8;
+/** Most positions of which the fetched bucket is remembered, a power of two; 16 bytes each: position, hash, bounds. */
+const FETCHED = 64;
+
+/** Bytes of the recent segments and the fetched buckets. */
+export const RECENT_SIZE = 8 * RECENT + 16 * FETCHED;
 
 let old = 0;
 let oldSize = 0;
@@ -58,6 +63,7 @@ let seedBits = 0;
 let seedMask = 0;
 let recent = 0;
 let recentNext = 0;
+let fetched = 0;
 // The last alignments that had a segment of 24 bytes or more, the latest first.
 let first = 0;
 let second = 0;
@@ -92,6 +98,16 @@ function validFrom(start: number, alignment: number): number {
   let best = 0;
   let length = 0;
   for (let k = 1; k <= most; k++) {
+    // Eight equal bytes are eight steps.
+    if (k + 7 <= most && equal8(fresh + start - k - 7, old + q - k - 7)) {
+      k += 7;
+      score += 8;
+      if (score > best) {
+        best = score;
+        length = k;
+      }
+      continue;
+    }
     if (get8(fresh + start - k) === get8(old + q - k)) {
       score++;
       if (score > best) {
@@ -191,12 +207,12 @@ function nearest(low: number, high: number, i: number, tag: number, target: numb
   for (let k = 1; k <= 3 && a - k >= low; k++) if (tryEntry(positions + 4 * (a - k), i, tag)) break;
 }
 
-function lookUp(i: number, spread: number): void {
-  const hash = seedHash(fresh + i);
-  const head = heads + 4 * slotOf(hash, buckets);
-  const low = get32(head);
-  const high = get32(head + 4);
-  const tag = hash << seedBits;
+function lookUp(i: number, spread: number, advance: number): void {
+  const at = fetched + 16 * (i & (FETCHED - 1));
+  if (get32(at) !== i) fetchAhead(i, advance);
+  const tag = get32(at + 4) << seedBits;
+  const low = get32(at + 8);
+  const high = get32(at + 12);
   const entries = high - low;
   if (entries <= 4) {
     for (let k = low; k < high; k++) tryEntry(positions + 4 * k, i, tag);
@@ -211,11 +227,31 @@ function lookUp(i: number, spread: number): void {
   }
 }
 
-/** Fetches what {@link lookUp} will want soon: the bucket's head at `i`, its entries a little nearer. */
-function fetchAhead(i: number): void {
-  if (i + AHEAD + SEED > size) return;
-  touch(heads + 4 * slotOf(seedHash(fresh + i + AHEAD), buckets));
-  touch(positions + 4 * get32(heads + 4 * slotOf(seedHash(fresh + i + (AHEAD >> 1)), buckets)));
+/**
+ * Finds the buckets of `i` and of the positions that come next if the search goes on by `advance`. Reads that miss the caches are
+ * under way together: all heads, then the first entry of each bucket, then what it means in old.
+ */
+function fetchAhead(i: number, advance: number): void {
+  let end = i + AHEAD * advance;
+  if (end > size - SEED + 1) end = size - SEED + 1;
+  for (let k = i; k < end; k += advance) {
+    const hash = seedHash(fresh + k);
+    const head = heads + 4 * slotOf(hash, buckets);
+    const at = fetched + 16 * (k & (FETCHED - 1));
+    set32(at, k);
+    set32(at + 4, hash);
+    set32(at + 8, get32(head));
+    set32(at + 12, get32(head + 4));
+  }
+  let sum = 0;
+  for (let k = i; k < end; k += advance) {
+    const at = fetched + 16 * (k & (FETCHED - 1));
+    const low = get32(at + 8);
+    if (low === get32(at + 12)) continue;
+    const entry = get32(positions + 4 * low);
+    if ((entry ^ (get32(at + 4) << seedBits)) >>> seedBits === 0) sum ^= get8(old + mul32(entry & seedMask, step));
+  }
+  touch(sum);
 }
 
 /** Looks up to 8 bytes behind the farthest segment for its alignment going on for 16 bytes. */
@@ -240,6 +276,7 @@ export function gather(job: number, arena: number): number {
   size = get32(arena + ARENA_NEW_SIZE);
   list = get32(arena + ARENA_CANDIDATES);
   recent = get32(arena + ARENA_RECENT);
+  fetched = recent + 8 * RECENT;
   heads = get32(job + JOB_HEADS);
   buckets = get32(job + JOB_BUCKETS);
   positions = get32(job + JOB_POSITIONS);
@@ -250,6 +287,7 @@ export function gather(job: number, arena: number): number {
   count = 0;
   recentNext = 0;
   for (let k = 0; k < 2 * RECENT; k++) set32(recent + 4 * k, -1);
+  for (let k = 0; k < FETCHED; k++) set32(fetched + 16 * k, -1);
   first = get32(arena + ARENA_START);
   second = first;
   third = first;
@@ -259,6 +297,7 @@ export function gather(job: number, arena: number): number {
   const indexed = oldSize >= SEED;
   let turn = 0;
   let fruitless = 0;
+  let advance = 1;
   for (let i = 0; i + SEED <= size;) {
     if (farEnd >= i + 32) {
       i = farEnd - 3;
@@ -270,9 +309,8 @@ export function gather(job: number, arena: number): number {
     consider(i, i + first);
     if (second !== first) consider(i, i + second);
     if (third !== second) consider(i, i + third);
-    fetchAhead(i);
-    lookUp(i, spread);
-    let advance = 1;
+    lookUp(i, spread, advance);
+    advance = 1;
     if (i + 32 <= size && misses(i, 32, first) <= 16) advance = 3;
     fruitless = found ? 0 : fruitless + advance;
     if (!patient && fruitless > 128) advance = fruitless > 256 ? 5 : 3;

@@ -125,8 +125,8 @@ export function seedHash(p: number): number {
   return h ^ (h >>> 14);
 }
 
-/** Has the memory at `p` fetched into the caches for a read soon after, where that can be asked for. */
-export function touch(_p: number): void {}
+/** Pretends to need a value: reads that only fetch memory into the caches would be left out otherwise. */
+export function touch(_value: number): void {}
 
 /** A table word's successor difference `stride` bytes on, low and high half, and whether it is small: see {@link tableKey}. */
 let lowDifference = 0;

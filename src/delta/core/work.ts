@@ -21,6 +21,7 @@ export const JOB_LITERALS = 40; // extra bytes: previous byte x 256 x u16
 export const JOB_PATIENT = 44; // 1: no longer steps where nothing is found
 export const JOB_SPREAD = 48; // positions tried all over a bucket
 export const JOB_SEED_BITS = 52; // low bits of an indexed position that hold seed position / step
+export const JOB_PART_BITS = 56; // buckets of the seed index are put in order 2^this at a time
 export const JOB_SIZE = 64;
 
 // Arena.
@@ -40,7 +41,7 @@ export const ARENA_DIFF = 48; // address of the difference bytes
 export const ARENA_DIFF_SIZE = 52;
 export const ARENA_EXTRA = 56;
 export const ARENA_EXTRA_SIZE = 60;
-export const ARENA_RECENT = 64; // address of the recent segments, 16 x 2 x i32
+export const ARENA_RECENT = 64; // address of the recent segments and fetched buckets
 export const ARENA_SIZE = 128;
 
 /** Bytes of new that are worked on at a time. Borders are fixed, so that results do not depend on the number of workers. */
@@ -49,6 +50,8 @@ export const RANGE_SIZE = 4194304;
 export const MAX_CANDIDATES = 1048576;
 export const MAX_TABLES = 262144;
 export const MAX_NODES = 1048576;
+/** Most entries of the seed index that are put in order in a worker's memory at once; 8 bytes each, where candidates come later. */
+export const MAX_PART = 4194304;
 /** Readable bytes needed in front of and behind old and new. */
 export const GUARD = 128;
 
