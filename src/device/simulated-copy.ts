@@ -3,6 +3,9 @@ import { OtaError, formatBytes } from "../core/index.ts";
 import type { BlockTarget, Device, FileStore, RandomReader } from "../core/index.ts";
 import { CARD_NODE } from "./image/image-nodes.ts";
 import type { OpenedDevice } from "./open-device.ts";
+import { openExt4 } from "./ext4/ext4-image.ts";
+import type { Ext4Image } from "./ext4/ext4-image.ts";
+import { openFileReader } from "./file-reader.ts";
 import { normalPath } from "./paths.ts";
 import { FILE_BLOCK } from "./simulated/file-system-medium.ts";
 import type {
@@ -27,7 +30,12 @@ class Budget {
   }
 
   async read(reader: RandomReader, where: string): Promise<Uint8Array> {
-    this.left -= reader.size;
+    this.take(reader.size, where);
+    return reader.read(0, reader.size);
+  }
+
+  take(bytes: number, where: string): void {
+    this.left -= bytes;
     if (this.left < 0) {
       throw new OtaError("DEVICE_TOO_SMALL", {
         what: "the device is too large to be rehearsed in memory",
@@ -36,7 +44,6 @@ class Budget {
         hint: "Describe a smaller device: the targets of the package, with as many bytes as matter.",
       });
     }
-    return reader.read(0, reader.size);
   }
 }
 
@@ -82,7 +89,7 @@ async function copyVolume(device: Device, path: string, budget: Budget): Promise
 
 /** Copies what lies in folders, and counts the space it takes. */
 class FileCopy {
-  readonly files: Record<string, SimulatedFile> = {};
+  files: Record<string, SimulatedFile> = {};
   readonly #store: FileStore;
   readonly #budget: Budget;
   /** Folders that are file systems of their own. */
@@ -103,6 +110,23 @@ class FileCopy {
     for (const name of await this.#store.list(folder)) {
       const path = folder === "/" ? `/${name}` : `${folder}/${name}`;
       if (!this.#borders.has(path)) used += await this.#one(path);
+    }
+    return used;
+  }
+
+  /** Everything in an ext4 image that is seen at `at`. Gives the bytes of the blocks it takes. */
+  async image(at: string, image: Ext4Image): Promise<number> {
+    let used = 0;
+    for await (const entry of image.entries()) {
+      const { path, kind, attributes, size, link } = entry;
+      this.#budget.take(size, at);
+      this.files[at + path] = {
+        ...attributes,
+        kind,
+        ...(link === undefined ? {} : { link }),
+        ...(kind === "file" ? { content: await entry.content() } : {}),
+      };
+      used += Math.ceil(size / FILE_BLOCK) * FILE_BLOCK;
     }
     return used;
   }
@@ -144,6 +168,28 @@ interface CopiedFiles {
 
 const NO_FILES: CopiedFiles = { files: {}, fileSystems: {} };
 
+/** The files of a mount's image; what cannot be read says so when it is mounted, since a package may only write its blocks. */
+async function imageSpace(
+  copy: FileCopy,
+  at: string,
+  file: string,
+): Promise<Pick<SimulatedFileSystem, "capacityBytes" | "unreadable">> {
+  const before = { ...copy.files };
+  let size = 0;
+  try {
+    return await closing(await openFileReader(file), async (reader) => {
+      ({ size } = reader);
+      const image = await openExt4(reader);
+      if (image === undefined) return { capacityBytes: size, unreadable: "the image holds no ext4 file system" };
+      return { capacityBytes: (await copy.image(at, image)) + image.freeBytes };
+    });
+  } catch (e) {
+    if (!(e instanceof OtaError) || e.code === "DEVICE_TOO_SMALL") throw e;
+    copy.files = before;
+    return { capacityBytes: size, unreadable: e.message };
+  }
+}
+
 async function copyFileSystems(device: OpenedDevice, budget: Budget): Promise<CopiedFiles> {
   const { description } = device;
   const mounts = new Map(Object.entries(description.mounts ?? {}).map(([at, mount]) => [normalPath(at), mount]));
@@ -156,10 +202,12 @@ async function copyFileSystems(device: OpenedDevice, budget: Budget): Promise<Co
     return { capacityBytes: used + freeBytes, volatile };
   };
   if (description.root !== undefined) fileSystems["/"] = await space("/");
-  for (const [at, { dir, node, fsType, readOnly }] of mounts) {
-    if (dir === undefined) continue;
+  for (const [at, { dir, image, node, fsType, readOnly }] of mounts) {
+    const place =
+      dir !== undefined ? await space(at) : image !== undefined ? await imageSpace(copy, at, image) : undefined;
+    if (place === undefined) continue;
     fileSystems[at] = {
-      ...(await space(at)),
+      ...place,
       mounted: mounted.some((one) => one.at === at),
       ...(node === undefined ? {} : { node }),
       ...(fsType === undefined ? {} : { fsType }),

@@ -2,13 +2,33 @@
 // root only, like the installation itself.
 import { execFileSync, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
-import { lstatSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, readlinkSync, rmSync } from "node:fs";
+import {
+  chownSync,
+  closeSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  readdirSync,
+  readlinkSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterEach, describe, expect, it } from "vitest";
 import { otaforgeMain } from "../../src/cli/otaforge.ts";
 import { captureIo } from "../../src/cli/io.ts";
+import { OtaError } from "../../src/core/errors.ts";
+import { memoryReader } from "../../src/core/streams.ts";
+import { capabilityAttribute } from "../../src/device/board/board-labels.ts";
+import { openExt4 } from "../../src/device/ext4/ext4-image.ts";
+import type { Ext4Image } from "../../src/device/ext4/ext4-image.ts";
 import { openDevice } from "../../src/device/index.ts";
 import { readTree } from "../support/android-device.ts";
 import type { TreeEntry } from "../support/android-device.ts";
@@ -113,6 +133,145 @@ function recorded(name: string): Record<string, TreeEntry> {
   }
   return withoutTimes(system);
 }
+
+/** The tree of an image as our reader has it. */
+async function readerTree(image: string): Promise<Record<string, TreeEntry>> {
+  const reader = memoryReader(new Uint8Array(readFileSync(image)));
+  const out: Record<string, TreeEntry> = {};
+  for await (const entry of ((await openExt4(reader)) as Ext4Image).entries()) {
+    const { mode = 0, uid, gid, selinuxLabel, capabilities } = entry.attributes;
+    const owner = { uid: uid as number, gid: gid as number };
+    if (entry.link !== undefined) {
+      out[entry.path] = { link: entry.link, ...owner };
+      continue;
+    }
+    const xattr = {
+      ...(selinuxLabel === undefined ? {} : { "security.selinux": Buffer.from(`${selinuxLabel}\0`).toString("hex") }),
+      ...(capabilities === undefined
+        ? {}
+        : { "security.capability": Buffer.from(capabilityAttribute(capabilities)).toString("hex") }),
+    };
+    const bytes = await entry.content();
+    out[entry.path] = {
+      mode: mode.toString(8),
+      ...owner,
+      ...(Object.keys(xattr).length === 0 ? {} : { xattr }),
+      ...(entry.kind === "folder"
+        ? { dir: 1 as const }
+        : { sha1: createHash("sha1").update(bytes).digest("hex"), size: bytes.length }),
+    };
+  }
+  return out;
+}
+
+/** Files of every shape an image has: long and short links, holes, many extents, a folder of thousands, attributes in both places. */
+function odds(folder: string): void {
+  const at = (name: string): string => join(folder, name);
+  mkdirSync(at("many"), { recursive: true });
+  for (let i = 0; i < 600; i++) writeFileSync(at(`many/a-name-that-is-not-short-${i}`), i % 50 === 0 ? `${i}` : "");
+  symlinkSync("x".repeat(59), at("link59"));
+  symlinkSync("y/".repeat(40), at("link80"));
+  const holes = openSync(at("holes"), "w");
+  for (let i = 0; i < 400; i++) writeSync(holes, Buffer.from(`${i}`), 0, undefined, i * 16384);
+  closeSync(holes);
+  writeFileSync(at("large"), Buffer.alloc(6 << 20, "large and full. "));
+  writeFileSync(at("labelled"), "text", { mode: 0o640 });
+  // First: it takes capabilities away.
+  chownSync(at("labelled"), 70000, 2000);
+  run(
+    "setfattr",
+    "-n",
+    "security.selinux",
+    "-v",
+    `0x${Buffer.from("u:object_r:system_file:s0\0").toString("hex")}`,
+    at("labelled"),
+  );
+  run(
+    "setfattr",
+    "-n",
+    "security.capability",
+    "-v",
+    `0x${Buffer.from(capabilityAttribute(0xc0n)).toString("hex")}`,
+    at("labelled"),
+  );
+  // Pushes the others out of the inode.
+  run("setfattr", "-n", "user.long", "-v", "v".repeat(600), at("labelled"));
+}
+
+describe("ext4 images read without a mount", () => {
+  it.each([
+    [
+      "as make_ext4fs",
+      ["-O", "none,has_journal,ext_attr,resize_inode,filetype,extent,sparse_super,large_file,uninit_bg", "-b", "4096"],
+    ],
+    ["today's", []],
+    ["blocks of 1 KiB", ["-b", "1024"]],
+    ["ext2, without extents", ["-t", "ext2", "-b", "1024", "-I", "128"]],
+    ["ext3", ["-t", "ext3"]],
+  ] as const)("%s: gives what the kernel gives", (_name, options) => {
+    const folder = mkdtempSync(join(tmpdir(), "otaforge-interop-"));
+    folders.push(folder);
+    odds(join(folder, "tree"));
+    const image = join(folder, "image");
+    writeFileSync(image, "");
+    truncateSync(image, 48 << 20);
+    run("mkfs.ext4", "-q", "-F", ...options, "-d", join(folder, "tree"), image);
+    return expect(readerTree(image)).resolves.toEqual(withoutUserAttributes(kernelTree(folder, image)));
+  });
+
+  it("gives a tree or a typed refusal for damaged images", async () => {
+    const { folder } = await oldDevice(true);
+    const good = new Uint8Array(readFileSync(join(folder, "fs/system.img")));
+    let seed = 7;
+    const below = (n: number): number => (seed = (seed * 48271) % 2147483647) % n;
+    const used: number[] = [];
+    good.forEach((byte, i) => byte !== 0 && used.push(i));
+    const outcomes = new Set<string>();
+    for (let n = 0; n < 100; n++) {
+      const bad = good.slice();
+      for (let i = 0; i < 40; i++)
+        bad[used[below(used.length)] as number] = [0, 1, 0x7f, 0xff, below(256)][below(5)] as number;
+      try {
+        const image = await openExt4(memoryReader(n % 3 === 0 ? bad.subarray(0, below(bad.length)) : bad));
+        for await (const entry of image?.entries() ?? []) await entry.content();
+        outcomes.add("read");
+      } catch (e) {
+        if (!(e instanceof OtaError)) throw e;
+        outcomes.add(e.code);
+      }
+    }
+    expect(outcomes).toContain("read");
+    expect(outcomes.size).toBeGreaterThan(1);
+  });
+});
+
+describe("rehearsals on an ext4 image", () => {
+  // The incremental takes minutes: OTAFORGE_LONG=1.
+  const packages = process.env["OTAFORGE_LONG"] === "1" ? ["full", "incr"] : ["full"];
+  it.each(packages)("%s: judged as on a folder, and nothing real is written", async (name) => {
+    const [onImage, onFolder] = [await oldDevice(true), await oldDevice(false)];
+    const image = join(onImage.folder, "fs/system.img");
+    const before = readFileSync(image);
+    const report = async (file: string): Promise<Record<string, unknown>> => {
+      const io = captureIo();
+      const argv = ["rehearse", vector(`ota44/basic/${name}/unsigned.zip`), "--device", file, "--cuts", "6", "--json"];
+      const code = await otaforgeMain(argv, io);
+      expect({ code, err: io.stderr() }).toMatchObject({ code: 0 });
+      return JSON.parse(io.stdout()) as Record<string, unknown>;
+    };
+    const found = await report(onImage.file);
+    expect(found).toMatchObject({ broken: 0 });
+    expect(found["writes"]).toBe((await report(onFolder.file))["writes"]);
+    expect(Buffer.compare(readFileSync(image), before)).toBe(0);
+    expect(ourMounts()).toEqual([]);
+  });
+});
+
+/** Attributes of users, which no update sets and our reader does not give. */
+const withoutUserAttributes = (tree: Record<string, TreeEntry>): Record<string, TreeEntry> => {
+  for (const { xattr } of Object.values(tree)) if (xattr !== undefined) delete xattr["user.long"];
+  return tree;
+};
 
 async function folderTree(file: string): Promise<Record<string, TreeEntry>> {
   const device = await openDevice(file);

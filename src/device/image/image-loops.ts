@@ -58,7 +58,9 @@ function refuseOutOfReach(file: string): void {
     what: "files inside a file system image are out of reach",
     where: file,
     found,
-    hint: "Run the command as root on Linux, or describe the mount with dir: a folder with the image's files.",
+    hint:
+      "Run the command as root on Linux, or describe the mount with dir, a folder with the image's files: " +
+      "debugfs -R 'rdump / FOLDER' IMAGE unpacks them. A rehearsal works on the image as it is.",
   });
 }
 

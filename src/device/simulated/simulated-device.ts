@@ -204,6 +204,8 @@ class Life implements SimulatedDevice {
   readonly #boot: number;
   /** Folders that are mounted now, in the order of mounting, with the medium behind each. */
   #mounted: FileArea[];
+  /** File systems that were made anew since the start: what could not be read before can be now. */
+  readonly #formatted = new Set<number>();
 
   constructor(plan: Plan, machine: Machine, boot: number, mounted?: FileArea[]) {
     const { spec } = plan;
@@ -263,11 +265,20 @@ class Life implements SimulatedDevice {
     this.#machine.check();
     const fs = this.#plan.fileSystems.find((known) => known.node === node);
     if (fs === undefined) throw new OtaError("DEVICE_NOT_FOUND", { what: "nothing to mount", where: node });
+    if (fs.unreadable !== undefined && !this.#formatted.has(fs.medium) && this.#namesOf(fs.medium).length === 0) {
+      throw new OtaError("DEVICE_IO", { what: fs.unreadable, where: node });
+    }
     if (this.#mounted.some((mount) => mount.at === at && mount.medium === fs.medium)) return;
     if ((await this.files.stat(at))?.kind !== "folder") {
       throw new OtaError("DEVICE_NOT_FOUND", { what: "no folder to mount at", where: at });
     }
     this.#mounted.push({ at, medium: fs.medium, readOnly: fs.readOnly ?? false });
+  }
+
+  /** Names in the root of a file system. */
+  #namesOf(medium: number): readonly string[] {
+    const content = this.#machine.world.media[medium] as FileSystemMedium;
+    return [...(content.inode(content.root)?.entries.keys() ?? [])];
   }
 
   async #format(node: string): Promise<void> {
@@ -278,9 +289,9 @@ class Life implements SimulatedDevice {
       throw new OtaError("DEVICE_BUSY", { what: "is mounted", where: node });
     }
     const { medium } = fs;
-    const content = this.#machine.world.media[medium] as FileSystemMedium;
-    const { root } = content;
-    const names = [...(content.inode(root)?.entries.keys() ?? [])];
+    const { root } = this.#machine.world.media[medium] as FileSystemMedium;
+    const names = this.#namesOf(medium);
+    this.#formatted.add(medium);
     // One write a name: a cut in the middle leaves a half-emptied file system, as a real one leaves a damaged one.
     for (const name of names) {
       const changes = [{ folder: root, name, ino: undefined }];

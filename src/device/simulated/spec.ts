@@ -47,6 +47,8 @@ export interface SimulatedFileSystem {
   readonly node?: string;
   readonly fsType?: string;
   readonly readOnly?: boolean;
+  /** Why it cannot be mounted; absent: it can. */
+  readonly unreadable?: string;
   /** Whether it is mounted when the device starts, default true. */
   readonly mounted?: boolean;
 }
