@@ -1,4 +1,5 @@
 import {
+  existsSync,
   lstatSync,
   mkdirSync,
   mkdtempSync,
@@ -27,6 +28,8 @@ async function otaforge(...argv: string[]): Promise<{ code: number; out: string;
   const code = await runGuarded("otaforge", otaforgeMain, argv, io);
   return { code, out: io.stdout(), err: io.stderr() };
 }
+
+const AOSP = join(VECTORS, "../../../../shared/vectors/android/signing/aosp-testdata");
 
 describe("Android packages at the front door", () => {
   it("inspects a package: kind, signature, metadata, entries, and the script in plain sentences", async () => {
@@ -98,4 +101,19 @@ describe("Android packages at the front door", () => {
     expect(json.script).toContain("get_stage");
     expect((await otaforge("pack", "android", "--help")).out).toContain("otaforge pack android [options]");
   });
+
+  it.runIf(existsSync(AOSP))(
+    "names a test key that everybody has: an error without keys, a warning where it is trusted",
+    async () => {
+      for (const v of [2, 3, 4, 5]) {
+        const file = join(AOSP, `otasigned_v${v}.zip`);
+        const bare = await otaforge("verify", file, "--json", "--progress", "none");
+        expect([bare.code, JSON.parse(bare.out)]).toMatchObject([4, { accepted: false, signature: "public test key" }]);
+        const trusted = await otaforge("verify", file, "--key", join(AOSP, `testkey_v${v}.txt`));
+        expect([trusted.code, trusted.err]).toEqual([0, expect.stringContaining("public test key")]);
+      }
+      const ours = join(VECTORS, "signing/generated/signed_k4_f4_sha256.zip");
+      expect((await otaforge("verify", ours, "--progress", "none")).code).toBe(0);
+    },
+  );
 });

@@ -1,9 +1,8 @@
 /** Who signs an Android package, as the command line said it. */
 import { existsSync } from "node:fs";
 import { delimiter, join, resolve } from "node:path";
-import { readKeys, verifyPackage, type PackageSigner } from "../android/index.ts";
+import { isPublicTestKey, readKeys, verifyPackage, type PackageSigner } from "../android/index.ts";
 import { signerFromCommand, signerFromFiles } from "../android/signing/keys.node.ts";
-import { toHex } from "../core/bytes.ts";
 import { OtaError } from "../core/errors.ts";
 import type { Cancel, ProgressSink, RandomReader } from "../core/ports.ts";
 import { nodeCodecs, nodeDigests } from "../device/index.ts";
@@ -22,9 +21,6 @@ export interface SigningRequest {
   /** Folder searched first for programs of the command. */
   readonly searchPath?: string;
 }
-
-/** SHA-1 of Android's public test certificates: everyone has their private keys. */
-const PUBLIC_TEST_KEYS: ReadonlySet<string> = new Set(["61ed377e85d386a8dfee6b864bd85b0bfaa5af81"]);
 
 /** `keys/release.pk8` and `keys/release.x509.pem` name the same pair as `keys/release`. */
 function keyPath(path: string): string {
@@ -66,9 +62,8 @@ export async function openSigner(
       ...(password === undefined ? {} : { password }),
     });
   }
-  const digest = nodeDigests.create("sha1");
-  digest.update(signer.certificate);
-  if (PUBLIC_TEST_KEYS.has(toHex(digest.digest()))) {
+  const keys = await readKeys(signer.certificate, { name: "certificate", codecs: nodeCodecs });
+  if (keys.some((one) => isPublicTestKey(one, nodeDigests))) {
     progress.note(
       "warning",
       "this is Android's public test key: everyone can sign packages that devices with it accept",

@@ -28,3 +28,8 @@ const BY_CERTIFICATE: ReadonlyMap<string, string> = new Map([
 export function sampleKeyName(keyId: string, certificateSha256?: string): string | undefined {
   return BY_KEY.get(keyId) ?? (certificateSha256 === undefined ? undefined : BY_CERTIFICATE.get(certificateSha256));
 }
+
+/** The name of a test certificate of Android's source tree, by its SHA-256, hex. */
+export function androidTestCertificate(certificateSha256: string): string | undefined {
+  return BY_CERTIFICATE.get(certificateSha256);
+}

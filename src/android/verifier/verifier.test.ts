@@ -8,7 +8,7 @@ import { isOtaError } from "../../core/errors.ts";
 import { toInteger } from "./der.ts";
 import { signPackage, signWithoutJar } from "../../../test/support/android-attacks.ts";
 import { readU16 } from "../../core/bytes.ts";
-import { parseResKeys, readKeys, verifyPackage } from "./index.ts";
+import { isPublicTestKey, parseResKeys, readKeys, verifyPackage } from "./index.ts";
 import type { VerifierKey, VerifierRules } from "./index.ts";
 import { verifyP256 } from "./p256.ts";
 
@@ -74,8 +74,18 @@ describe("packages signed by the reference signer", () => {
 });
 
 describe("public recovery test data", () => {
-  if (existsSync(AOSP)) check(AOSP);
-  else
+  if (existsSync(AOSP)) {
+    check(AOSP);
+    it("knows the keys that everybody has, in any form, and no others", () => {
+      const keys = (base: URL, name: string) => parseResKeys(new TextDecoder().decode(bytesOf(name, base)));
+      for (let v = 1; v <= 5; v++) {
+        expect(keys(AOSP, `testkey_v${v}.txt`).map((key) => isPublicTestKey(key, nodeDigests))).toEqual([true]);
+      }
+      for (const name of ["k1_e3_sha1", "k4_f4_sha256", "k5_ec"]) {
+        expect(keys(GENERATED, `${name}.txt`).map((key) => isPublicTestKey(key, nodeDigests))).toEqual([false]);
+      }
+    });
+  } else
     it("is not there (../shared/vectors): skipped", () => {
       process.stdout.write(
         "signing: ../shared/vectors/android/signing/aosp-testdata is absent, its rows did not run\n",
