@@ -4,4 +4,4 @@ import { cutAndFinish } from "./android-cuts.ts";
 import { COUNTS } from "./counts.ts";
 
 test("an Android block package (7.1) installs on raw partitions, and after any cuts the same command finishes it", () =>
-  cutAndFinish(blockCase, "block package on a raw partition", Math.ceil(COUNTS.snapshotCuts / 2)));
+  cutAndFinish(blockCase, "block package on a raw partition", COUNTS.blockSnapshotCuts));

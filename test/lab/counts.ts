@@ -9,7 +9,9 @@ export const COUNTS = {
   simulatedCuts: scaled(50_000),
   replayPoints: scaled(5_000),
   ubiCuts: scaled(150),
-  snapshotCuts: scaled(150),
+  /** 150 cuts of restored machines; one of a file package costs twice as much as one of a block package. */
+  blockSnapshotCuts: scaled(100),
+  fileSnapshotCuts: scaled(50),
   coldCuts: scaled(10),
 } as const;
 
