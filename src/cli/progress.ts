@@ -5,26 +5,23 @@ import type { ProgressEvent, ProgressSink } from "../core/ports.ts";
 import { OtaError } from "../core/errors.ts";
 import type { Io } from "./io.ts";
 
-/** `auto`: bar on a terminal, plain lines elsewhere. */
-export type ProgressStyle = "auto" | "plain" | "json" | "none";
+const STYLES = ["auto", "plain", "json", "none"] as const;
 
-export function parseProgressStyle(text: string | undefined): ProgressStyle {
-  switch (text) {
-    case undefined:
-      return "auto";
-    case "auto":
-    case "plain":
-    case "json":
-    case "none":
-      return text;
-    default:
-      throw new OtaError("USAGE", {
-        what: "unknown progress style",
-        where: "--progress",
-        expected: "auto, plain, json or none",
-        found: text,
-      });
-  }
+/** `auto`: bar on a terminal, plain lines elsewhere. */
+export type ProgressStyle = (typeof STYLES)[number];
+
+export function isProgressStyle(text: string): text is ProgressStyle {
+  return STYLES.some((style) => style === text);
+}
+
+export function parseProgressStyle(text = "auto"): ProgressStyle {
+  if (isProgressStyle(text)) return text;
+  throw new OtaError("USAGE", {
+    what: "unknown progress style",
+    where: "--progress",
+    expected: "auto, plain, json or none",
+    found: text,
+  });
 }
 
 const clock = { monotonicMs: () => performance.now() };

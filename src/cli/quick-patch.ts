@@ -13,7 +13,7 @@ import { createMemory, createWasmCore, loadCoreModule } from "../delta/core.node
 import { openBlockingReader } from "../device/blocking-reader.ts";
 import type { Io } from "./io.ts";
 import { patchReport, writePatched } from "./patched-file.ts";
-import { paintProgress, type ProgressStyle } from "./progress.ts";
+import { isProgressStyle, paintProgress, type ProgressStyle } from "./progress.ts";
 import { printReport } from "./report.ts";
 import { launch } from "./run.ts";
 
@@ -24,8 +24,6 @@ interface Request {
   readonly json: boolean;
   readonly style: ProgressStyle;
 }
-
-const STYLES: readonly string[] = ["auto", "plain", "json", "none"];
 
 /** The arguments behind `patch`; undefined when there is anything unusual about them. */
 export function quickRequest(argv: readonly string[]): Request | undefined {
@@ -42,7 +40,7 @@ export function quickRequest(argv: readonly string[]): Request | undefined {
   }
   const [old, fresh, patch] = operands;
   if (operands.length !== 3 || old === undefined || fresh === undefined || patch === undefined) return undefined;
-  return STYLES.includes(style) ? { old, fresh, patch, json, style: style as ProgressStyle } : undefined;
+  return isProgressStyle(style) ? { old, fresh, patch, json, style } : undefined;
 }
 
 /** Linux's number of /dev/null: the only character device that is no terminal and usual here. */
@@ -91,15 +89,17 @@ function plainIo(signal: AbortSignal): Io {
 
 /** Opens the files; undefined when one cannot be, or the patch is of another format. */
 async function opened(request: Request) {
+  const files: Awaited<ReturnType<typeof openBlockingReader>>[] = [];
   try {
-    const old = await openBlockingReader(resolve(request.old));
-    const patch = await openBlockingReader(resolve(request.patch));
-    if (isBsdiff40(await patch.read(0, Math.min(8, patch.size)))) return { old, patch };
-    old.close();
-    patch.close();
+    for (const name of [request.old, request.patch]) files.push(await openBlockingReader(resolve(name)));
+    const [old, patch] = files;
+    if (old !== undefined && patch !== undefined && isBsdiff40(await patch.read(0, Math.min(8, patch.size)))) {
+      return { old, patch };
+    }
   } catch {
     // The full command opens them once more and says what is wrong.
   }
+  for (const file of files) file.close();
   return undefined;
 }
 

@@ -3,9 +3,9 @@
  * meanwhile, as there are no threads to wake for each few kilobytes and no memory for them.
  */
 import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
-import { OtaError } from "../core/errors.ts";
 import type { RandomReader } from "../core/ports.ts";
 import { checkRange } from "../core/streams.ts";
+import { becameShorter, requireRandomAccess } from "./random-access.ts";
 import { deviceError } from "./system-errors.ts";
 import { nodeSize } from "./sysfs.ts";
 
@@ -17,19 +17,13 @@ export async function openBlockingReader(path: string): Promise<RandomReader & {
   const file = told(path, () => openSync(path, constants.O_RDONLY | constants.O_NONBLOCK));
   try {
     const stat = told(path, () => fstatSync(file));
-    if (!stat.isFile() && !stat.isBlockDevice() && !stat.isCharacterDevice()) {
-      throw new OtaError("DEVICE_NOT_FILE", {
-        what: "not a file that can be read at any offset",
-        where: path,
-        found: stat.isDirectory() ? "a folder" : "a pipe or socket",
-      });
-    }
+    requireRandomAccess(stat, path);
     const size = stat.isFile() ? stat.size : await nodeSize(path);
     const readInto = async (offset: number, out: Uint8Array): Promise<void> => {
       checkRange(size, offset, out.length);
       for (let done = 0; done < out.length;) {
         const n = told(path, () => readSync(file, out, done, out.length - done, offset + done));
-        if (n === 0) throw shorter(path, offset + out.length, offset + done);
+        if (n === 0) throw becameShorter(path, offset + out.length, offset + done);
         done += n;
       }
     };
@@ -50,15 +44,6 @@ export async function openBlockingReader(path: string): Promise<RandomReader & {
     closeSync(file);
     throw e;
   }
-}
-
-function shorter(path: string, expected: number, found: number): OtaError {
-  return new OtaError("READ_PAST_END", {
-    what: "the file became shorter while it was read",
-    where: path,
-    expected: `${expected} bytes`,
-    found,
-  });
 }
 
 /** Does what may fail in the system. @throws OtaError with the path */

@@ -5,6 +5,7 @@ import type { FileHandle } from "node:fs/promises";
 import { OtaError } from "../core/errors.ts";
 import type { RandomReader } from "../core/ports.ts";
 import { checkRange } from "../core/streams.ts";
+import { becameShorter, requireRandomAccess } from "./random-access.ts";
 import { deviceError } from "./system-errors.ts";
 import { nodeSize } from "./sysfs.ts";
 
@@ -22,14 +23,7 @@ export async function fillExactly(file: FileHandle, offset: number, out: Uint8Ar
     const { bytesRead } = await file.read(out, done, length - done, offset + done).catch((e: unknown) => {
       throw deviceError(e, path);
     });
-    if (bytesRead === 0) {
-      throw new OtaError("READ_PAST_END", {
-        what: "the file became shorter while it was read",
-        where: path,
-        expected: `${offset + length} bytes`,
-        found: offset + done,
-      });
-    }
+    if (bytesRead === 0) throw becameShorter(path, offset + length, offset + done);
     done += bytesRead;
   }
 }
@@ -54,13 +48,7 @@ export async function openFileReader(path: string): Promise<RandomReader & { clo
   });
   try {
     const stat = await file.stat();
-    if (!stat.isFile() && !stat.isBlockDevice() && !stat.isCharacterDevice()) {
-      throw new OtaError("DEVICE_NOT_FILE", {
-        what: "not a file that can be read at any offset",
-        where: path,
-        found: stat.isDirectory() ? "a folder" : "a pipe or socket",
-      });
-    }
+    requireRandomAccess(stat, path);
     const size = stat.isFile() ? stat.size : await nodeSize(path);
     return {
       size,

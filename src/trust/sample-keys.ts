@@ -10,6 +10,10 @@ const BY_KEY: ReadonlyMap<string, string> = new Map([
   ["4c5e64e266047a604af2804ea4cf013d632b9dd857fd1754396a80a22f761529", "the test data key k3_e3_sha256"],
   ["52c838816347237000b7230962091d4a56feac31c97ab5d4e6dbd49473644f68", "the test data key k4_f4_sha256"],
   ["8e918779469439cfae95d4d68aa2f0dbb9be3f2cd690a7c4a3c93ac6300b8404", "the test data key k5_ec"],
+  // Those of the Android sources' recovery tests, also the testkey's own without its certificate.
+  ["ef57b690165cb561b5026922c00d2d6574e8b184fa7d161e076f06e06e6d35db", "Android's testkey"],
+  ["877f425ef28072fd5580d593e30b78759c68648c3d1550be0600bb927856fc75", "Android's test key with exponent 65537"],
+  ["f35dd08806aad43e7c79991da011ba0618207d29fd30e4e4a34836b801b3870d", "Android's EC test key"],
   ["06e3fd8fda29bb60ab59557de61edb0aecdb231134be30e75b455f8e1b792fa9", "RFC 8032, test 1"],
   ["deb2ded39dc26fce0e6085b6fc34bf6b5941913bbfe2ea614113cff9e004c170", "RFC 8032, test 2"],
   ["8d39ba50abe50f77b6bb8ae7b6927aff7ffbeba35ad2837c0e51e82bcbcc60d5", "RFC 8032, test 3"],

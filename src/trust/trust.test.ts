@@ -1,4 +1,5 @@
-import { mkdtempSync, writeFileSync } from "node:fs";
+import { createPublicKey } from "node:crypto";
+import { existsSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gunzipSync, gzipSync } from "node:zlib";
@@ -308,6 +309,8 @@ describe("key lists", () => {
   });
 });
 
+const AOSP = join(import.meta.dirname, "../../../shared/vectors/android/signing/aosp-testdata");
+
 describe("keys", () => {
   test("private keys, weak keys and texts without a key are refused without quoting them", () => {
     const { privatePem } = generateKeys("ed25519");
@@ -316,6 +319,18 @@ describe("keys", () => {
     expect(() => readSigner("-----BEGIN PRIVATE KEY-----\nSECRETSECRET\n-----END PRIVATE KEY-----", "k.pem")).toThrow(
       expect.objectContaining({ message: expect.not.stringContaining("SECRETSECRET") as string }) as Error,
     );
+  });
+
+  test.runIf(existsSync(AOSP))("Android's test keys are refused by name, with and without a certificate", () => {
+    for (const version of [1, 2, 3, 4, 5]) {
+      const certificate = readFileSync(join(AOSP, `testkey_v${version}.x509.pem`), "utf8");
+      const key = createPublicKey(certificate).export({ type: "spki", format: "pem" }).toString();
+      for (const pem of [certificate, key]) {
+        expect(() => readPublicKeys(pem, "k.pem")).toThrow(
+          expect.objectContaining({ code: "TRUST_SAMPLE_KEY" }) as Error,
+        );
+      }
+    }
   });
 
   test("an external command signs, its output is checked, and its failure is told", async () => {

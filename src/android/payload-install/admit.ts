@@ -9,6 +9,7 @@ import type { PackageMetadata } from "../install/metadata.ts";
 import { openPayload, verifyPayload } from "../payload/index.ts";
 import type { Payload } from "../payload/index.ts";
 import { toBase64 } from "../../trust/base64.ts";
+import { JAR_BLOCK, OTACERT_NAME } from "../signature-entries.ts";
 import { guardReader } from "../verifier/guarded-reader.ts";
 import type { VerifierKey } from "../verifier/keys.ts";
 import { verifyPackage } from "../verifier/verify.ts";
@@ -27,9 +28,6 @@ export interface AdmittedPayload {
   readonly metadataHash: Uint8Array;
   readonly signature: string;
 }
-
-/** What sign tools put into an archive. */
-const SIGNERS_ENTRY = /^META-INF\/(com\/android\/otacert|[^/]*\.(RSA|EC|DSA))$/i;
 
 /** `payload_properties.txt` names the digest of the payload beside it. @throws OtaError ANDROID_PAYLOAD_DATA */
 async function checkProperties(zip: ZipArchive, fileHash: Uint8Array): Promise<void> {
@@ -60,7 +58,7 @@ async function payloadInside(zip: ZipArchive): Promise<Payload> {
 
 /** Whether the package around the payload was signed once, as far as can be seen of it. */
 function wasSigned(zip: ZipArchive): boolean {
-  return zip.comment.length > 0 || zip.entries.some(({ name }) => SIGNERS_ENTRY.test(name));
+  return zip.comment.length > 0 || zip.entries.some(({ name }) => name === OTACERT_NAME || JAR_BLOCK.test(name));
 }
 
 /** What the payload's own signature says of its version: the build time behind which it must not fall. */

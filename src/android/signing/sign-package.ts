@@ -11,6 +11,7 @@ import type { ZipEntry, ZipTime } from "../../core/zip/entry.ts";
 import type { ZipArchive } from "../../core/zip/read.ts";
 import { createZipWriter, setZipComment, type ZipEntryInput, type ZipSink } from "../../core/zip/write.ts";
 import { archiveEntry, createPlan, type PackagePlan, type PlannedEntry } from "../releasetools/package-plan.ts";
+import { isSignatureEntry, MANIFEST_NAME, OTACERT_NAME } from "../signature-entries.ts";
 import { certificateFacts, encodeSignatureBlock } from "./cms.ts";
 import { encodeSignatureComment } from "./comment.ts";
 import { encodeJarTexts, type ManifestEntry } from "./jar.ts";
@@ -32,9 +33,6 @@ export interface SignedOutput extends ZipSink {
   read(offset: number, length: number): Promise<Uint8Array>;
 }
 
-export const OTACERT_NAME = "META-INF/com/android/otacert";
-const SIGNATURE_FILE = /^META-INF\/[^/]*\.(SF|RSA|DSA|EC)$/i;
-const MANIFEST_NAME = "META-INF/MANIFEST.MF";
 /** First entry of a JAR: an empty field that says so. */
 const JAR_EXTRA = new Uint8Array([0xfe, 0xca, 0, 0]);
 /** FAT, version 2.0: what the original signer writes, with no modes. */
@@ -55,7 +53,7 @@ function entryTime(notBefore: Date): ZipTime {
 
 /** Whether an earlier signature left this entry behind, or it is a folder: such entries are not taken over. */
 function isDropped(name: string): boolean {
-  return name.endsWith("/") || name === MANIFEST_NAME || name === OTACERT_NAME || SIGNATURE_FILE.test(name);
+  return name.endsWith("/") || isSignatureEntry(name);
 }
 
 function sortedEntries(entries: readonly PlannedEntry[], era: "4.4" | "7.1"): PlannedEntry[] {

@@ -13,6 +13,7 @@ import { printable } from "../../core/text.ts";
 import { openZip } from "../../core/zip/index.ts";
 import type { ZipEntry } from "../../core/zip/entry.ts";
 import type { ZipArchive } from "../../core/zip/read.ts";
+import { JAR_BLOCK, OTACERT_NAME } from "../signature-entries.ts";
 import { DER, DerCursor } from "./der.ts";
 import { certificateOf } from "./keys.ts";
 import { expectedFields } from "./otacert-block.ts";
@@ -22,9 +23,6 @@ import type { SigningKind } from "./otacert-block.ts";
 const TAGGED = 0xa0;
 /** Largest block of a JAR part, bytes; an archive's comment, which holds the other one, has 64 KiB at most. */
 const MAX_BLOCK = 1 << 20;
-const JAR_BLOCK = /^META-INF\/[^/]*\.(RSA|EC|DSA)$/i;
-/** The signer's certificate; signers of Android 8 and later write it and no JAR part. */
-const CERTIFICATE = "META-INF/com/android/otacert";
 
 /** Fields of a block besides the signature value, in their order (RFC 5652 sections 3, 5.1 and 5.3). */
 const FIELDS = [
@@ -104,9 +102,9 @@ async function otacertProblem(
 ): Promise<string | undefined> {
   const certificate = certificateOf(await zip.read(entry, MAX_BLOCK));
   const expected = certificate === undefined ? undefined : expectedFields(certificate, kind);
-  if (expected === undefined) return `${CERTIFICATE} is no certificate`;
+  if (expected === undefined) return `${OTACERT_NAME} is no certificate`;
   const at = expected.findIndex((matches, i) => !matches(block.fields[i] as Uint8Array));
-  return at < 0 ? undefined : `the ${FIELDS[at] as string} beside the signature is not that of ${CERTIFICATE}`;
+  return at < 0 ? undefined : `the ${FIELDS[at] as string} beside the signature is not that of ${OTACERT_NAME}`;
 }
 
 /**
@@ -125,7 +123,7 @@ export async function blockProblem(
   const zip = await openZip(reader, { codecs });
   const blocks = zip.entries.filter((entry) => JAR_BLOCK.test(entry.name));
   if (blocks.length > 0) return jarProblem(zip, blocks, block);
-  const otacert = zip.entries.find((entry) => entry.name === CERTIFICATE);
+  const otacert = zip.entries.find((entry) => entry.name === OTACERT_NAME);
   if (otacert !== undefined) return otacertProblem(zip, otacert, block, kind);
-  return `nothing in the archive vouches for the certificate beside the signature: it has neither META-INF/CERT.RSA nor ${CERTIFICATE}, one of which sign tools write`;
+  return `nothing in the archive vouches for the certificate beside the signature: it has neither META-INF/CERT.RSA nor ${OTACERT_NAME}, one of which sign tools write`;
 }

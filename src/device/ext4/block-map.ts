@@ -12,7 +12,8 @@ export interface BlockRun {
   readonly count: number;
 }
 
-interface Mapped {
+/** What of an inode says where its content lies. */
+export interface Mapped {
   readonly number: number;
   readonly size: number;
   readonly flags: number;

@@ -6,7 +6,7 @@ import { OtaError, decodeText, hexOffset } from "../../core/index.ts";
 import type { FileAttributes, RandomReader } from "../../core/index.ts";
 import { readAttributes } from "./attributes.ts";
 import { blockMap } from "./block-map.ts";
-import type { BlockRun } from "./block-map.ts";
+import type { BlockRun, Mapped } from "./block-map.ts";
 import { damaged } from "./damaged.ts";
 import { DIRECTORY_ENTRY, EXT4_MAGIC, GROUP, INODE, SUPERBLOCK, SUPERBLOCK_OFFSET } from "./layouts.ts";
 import type { Superblock } from "./layouts.ts";
@@ -46,14 +46,10 @@ const WIDE = 0x80;
 const HIGH = 2 ** 32;
 
 /** A file of the image. */
-interface Inode {
-  readonly number: number;
+interface Inode extends Mapped {
   readonly mode: number;
   readonly uid: number;
   readonly gid: number;
-  readonly size: number;
-  readonly flags: number;
-  readonly map: Uint8Array;
   readonly attributeBlock: number;
   /** Attributes inside the inode. */
   readonly inside: Uint8Array;
