@@ -24,9 +24,11 @@ export default defineConfig({
           include: ["src/**/*.test.ts", "test/e2e/**/*.test.ts", "test/security/**/*.test.ts"],
           // A limit ends what hangs, no more: a loaded machine takes ten times as long as a quiet one.
           testTimeout: 600_000,
+          // Every processor: vitest leaves one of two idle, and the main process has little to do.
+          maxWorkers: "100%",
         },
       },
-      { test: { name: "interop", include: ["test/interop/**/*.test.ts"], testTimeout: 900_000 } },
+      { test: { name: "interop", include: ["test/interop/**/*.test.ts"], testTimeout: 900_000, maxWorkers: "100%" } },
       {
         test: {
           name: "lab",
@@ -39,7 +41,7 @@ export default defineConfig({
           maxWorkers: 2,
         },
       },
-      { test: { name: "long", include: ["test/long/**/*.test.ts"], testTimeout: 3_600_000 } },
+      { test: { name: "long", include: ["test/long/**/*.test.ts"], testTimeout: 3_600_000, maxWorkers: "100%" } },
     ],
   },
 });

@@ -73,11 +73,11 @@ export function targetRows(results, bareMib) {
   add(meanHdiffz, each(pinned, hdiffz), atMost(0.88, geometric));
   const memory = (t) => (t["bsdiff 4.3"] ? t.default?.make.mib / t["bsdiff 4.3"].make.mib : undefined);
   add(["peak memory, 66 MB", "bsdiff 4.3", "0.6", "0.35"], each(["vmlinux"], memory), atMost(0.6, most));
-  const peak = each(["gibibyte"], (t) => t.default.make.mib);
+  const peak = each(["gibibyte"], (t) => t.default?.make.mib);
   add(["peak memory, 1 GiB", "–", "2.5 GiB", "1.5 GiB"], peak, atMost(2560, most, mib));
   const wall = (t) => (t["bsdiff 4.3"] ? t.default.apply.wall / t["bsdiff 4.3"].apply.wall : undefined);
   add(["apply wall, 66 MB", "bspatch 4.3", "1.2", "1.0"], each(["vmlinux"], wall), atMost(1.2, most));
-  const over = each(all, (t) => t.default.apply.mib - bareMib);
+  const over = each(all, (t) => (t.default ? t.default.apply.mib - bareMib : undefined));
   add(["apply memory over bare node", "–", "16 MiB", "10 MiB"], over, atMost(16, most, mib));
   const own = ["own format, ELF, size", "bsdiff 4.3", "0.70", "0.60"];
   add(own, each(PROGRAMS, size("otaforge", "bsdiff 4.3")), atMost(0.7, geometric));

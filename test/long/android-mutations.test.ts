@@ -20,6 +20,7 @@ import { randomNumbers } from "../support/k230-mutations.ts";
 import { verifyPackage } from "../../src/android/verifier/index.ts";
 import { nodeCodecs, nodeDigests } from "../../src/device/index.ts";
 import { readdirSync, readFileSync } from "node:fs";
+import { setImmediate } from "node:timers/promises";
 
 /** OTAFORGE_LONG=1 runs a million of each, or what OTAFORGE_BOX seconds hold; otherwise as many as a box of 20 s each holds. */
 const FULL = process.env["OTAFORGE_LONG"] === "1";
@@ -37,6 +38,8 @@ async function boxed(one: (below: (n: number) => number) => Promise<void>): Prom
     const next = randomNumbers(SEED + done * 7919);
     for (let i = 0; i < 4; i++) next(2);
     await one(next);
+    // Handles are freed in turns of the event loop, and all of this is one: 0.6 MiB stayed for every 1,000 packages.
+    if (done % 50 === 0) await setImmediate();
   }
   return done;
 }
