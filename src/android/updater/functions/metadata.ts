@@ -54,6 +54,9 @@ function parseWanted(session: UpdaterSession, pairs: readonly string[]): Wanted 
 
 const MODE_BITS = 0o7777;
 
+/** Files whose attributes are set at once: a board starts one program for all their labels. Each holds a folder open meanwhile. */
+const AT_ONCE = 64;
+
 export function metadataFunctions(session: UpdaterSession): FunctionTable {
   const { device, host } = session;
   const { files } = device;
@@ -85,21 +88,38 @@ export function metadataFunctions(session: UpdaterSession): FunctionTable {
     );
   };
 
-  /** Everything below a folder before the folder itself; counts failures. */
+  /** What lies below a folder, then the folder itself. */
+  const below = async function* (path: string, info: FileInfo): AsyncGenerator<readonly [string, FileInfo]> {
+    if (info.kind === "folder") {
+      for (const name of await files.list(path)) {
+        const child = path === "/" ? `/${name}` : `${path}/${name}`;
+        const childInfo = await files.stat(child);
+        if (childInfo !== undefined) yield* below(child, childInfo);
+      }
+    }
+    yield [path, info];
+  };
+
+  /** Everything below a folder and the folder itself, {@link AT_ONCE} at a time; counts failures. */
   const walk = async (
     path: string,
     info: FileInfo,
     visit: (p: string, i: FileInfo) => Promise<boolean>,
   ): Promise<number> => {
     let failures = 0;
-    if (info.kind === "folder") {
-      for (const name of await files.list(path)) {
-        const child = path === "/" ? `/${name}` : `${path}/${name}`;
-        const childInfo = await files.stat(child);
-        if (childInfo !== undefined) failures += await walk(child, childInfo, visit);
+    let together: Promise<boolean>[] = [];
+    const done = async (): Promise<void> => {
+      for (const result of await Promise.allSettled(together)) {
+        if (result.status === "rejected") throw result.reason;
+        if (!result.value) failures++;
       }
+      together = [];
+    };
+    for await (const [at, found] of below(path, info)) {
+      if (together.push(visit(at, found)) === AT_ONCE) await done();
     }
-    return failures + ((await visit(path, info)) ? 0 : 1);
+    await done();
+    return failures;
   };
 
   const setMetadata = async (call: EdifyInvocation, recursive: boolean): Promise<string> => {
