@@ -222,7 +222,7 @@ export async function makeAb(request: OtaRequest, ports: OtaPorts): Promise<OtaR
     const signer = await openSigner(request, (source ?? target).defaultKey, progress);
     const payloadSigner = await payloadSignerOf(request, signer);
     file = await createPendingFile(output);
-    engine = createDeltaEngine({ jobs });
+    engine = createDeltaEngine({ jobs, manyFiles: true });
     const packers = await createPackers(jobs);
     if (packers.xz === undefined)
       progress.note("warning", "there is no xz program on this machine: bzip2 is used instead");

@@ -204,10 +204,11 @@ export async function makeOta(request: OtaRequest, ports: OtaPorts): Promise<Ota
     const signer = await openSigner(request, (source ?? target).info.defaultKey, progress);
     const extension = await openExtension(request, target, progress);
     file = await createPendingFile(output);
-    engine = createDeltaEngine({ jobs });
+    engine = createDeltaEngine({ jobs, manyFiles: true });
     const options: MakeOptions = {
       digests: nodeDigests,
-      patches: patchMakerOf(engine, jobs, cancel),
+      // Twice as many as threads: the next files are read while those before them are compared.
+      patches: patchMakerOf(engine, 2 * jobs, cancel),
       progress,
       cancel,
       profile: request.profile,

@@ -1,60 +1,18 @@
 /** Threads that code and decode blocks of `otaforge` deltas side by side. The bytes are those of one thread. */
-import { Worker } from "node:worker_threads";
-import { OtaError } from "../core/errors.ts";
 import { LanePool } from "./bsdiff40/lanes.ts";
-import type { BlockJob, BlockReply, BlockRequest } from "./block-worker.node.ts";
+import type { BlockJob } from "./block-worker.node.ts";
 import type { BlockDecoder } from "./forge/apply.ts";
 import { encodeBlock, holdStrip, holdTask, type BlockEncoder } from "./forge/block-encoder.ts";
 import { BlockOutput } from "./forge/block-output.ts";
 import type { RepackerSet } from "./forge/repack.ts";
+import { JobThread } from "./job-thread.node.ts";
 
-function errorOf({ message, code, details }: NonNullable<BlockReply["error"]>): Error {
-  return code === undefined || details === undefined ? new Error(message) : new OtaError(code, details);
-}
+type BlockThread = JobThread<BlockJob>;
 
-class BlockThread {
-  #worker: Worker | undefined;
-  #nextId = 0;
-
-  /** Begins the thread, unless it runs. */
-  start(): Worker {
-    if (this.#worker === undefined) {
-      this.#worker = new Worker(new URL("./block-worker.node.js", import.meta.url));
-      this.#worker.unref();
-    }
-    return this.#worker;
-  }
-
-  /** Does one job; the caller gives a thread one at a time. What a job holds is moved, not copied. */
-  async run(job: BlockJob): Promise<Uint8Array> {
-    const worker = this.start();
-    const id = this.#nextId++;
-    worker.ref();
-    try {
-      return await new Promise<Uint8Array>((resolve, reject) => {
-        worker.once("error", reject);
-        worker.once("message", ({ bytes, error }: BlockReply) => {
-          if (bytes === undefined) reject(errorOf(error ?? { message: "a thread gave nothing" }));
-          else resolve(bytes);
-        });
-        const moved = [
-          ...job.strip.old.map(({ bytes }) => bytes),
-          job.kind === "encode" ? job.strip.fresh : job.stored,
-        ];
-        worker.postMessage({ id, job } satisfies BlockRequest, moved.map((bytes) => bytes.buffer) as ArrayBuffer[]);
-      });
-    } finally {
-      worker.removeAllListeners("error");
-      worker.removeAllListeners("message");
-      // The program may end while a thread nobody ended is idle.
-      worker.unref();
-    }
-  }
-
-  async end(): Promise<void> {
-    await this.#worker?.terminate();
-    this.#worker = undefined;
-  }
+/** Does one job; what it holds is moved, not copied. */
+function runJob(thread: BlockThread, job: BlockJob): Promise<Uint8Array> {
+  const last = job.kind === "encode" ? job.strip.fresh : job.stored;
+  return thread.run(job, [...job.strip.old.map(({ bytes }) => bytes), last]);
 }
 
 export class BlockThreads {
@@ -64,7 +22,10 @@ export class BlockThreads {
 
   /** @param jobs threads, at least 1; each begins with its first job or with {@link start} */
   constructor(jobs: number) {
-    this.#threads = Array.from({ length: jobs }, () => new BlockThread());
+    this.#threads = Array.from(
+      { length: jobs },
+      () => new JobThread<BlockJob>(new URL("./block-worker.node.js", import.meta.url)),
+    );
     this.#pool = new LanePool(this.#threads);
     this.encoder = async (task) => {
       // A single strip is not worth a thread.
@@ -82,7 +43,7 @@ export class BlockThreads {
     let job: Promise<BlockJob> | undefined;
     const { done } = await this.#pool.start(false, async (thread) => {
       job = gather();
-      return thread.run(await job);
+      return runJob(thread, await job);
     });
     await job;
     return { done };

@@ -10,6 +10,8 @@ import type { ImgdiffOptions } from "./maker.ts";
 import { createCore, type Core, type CoreCall } from "./core.ts";
 import { createMemory, createWasmCore, loadCoreModule, type WasmMemory, type WasmModule } from "./core.node.ts";
 import type { LaneReply, LaneRequest } from "./core-worker.node.ts";
+import { PatchThreads, WHOLE_AT_MOST } from "./patch-threads.node.ts";
+import type { PatchJob } from "./patch-worker.node.ts";
 import { ownLane, type Lane, type Machine } from "./bsdiff40/lanes.ts";
 import { scheduleBsdiff40, scheduleCovers, type ScheduleOptions } from "./bsdiff40/schedule.ts";
 import { memoryReader } from "../core/streams.ts";
@@ -22,9 +24,11 @@ export interface DeltaEngineOptions {
   readonly coreFile?: string | URL;
   /** Bytes of old indexed at a time; see {@link ScheduleOptions}. */
   readonly windowSize?: number;
+  /** Many patches will be asked for at once: those of small files are made side by side, one a thread. Default false. */
+  readonly manyFiles?: boolean;
 }
 
-/** An engine with its own threads; {@link DeltaEngine.close} ends them. Patches asked for at once are made one by one. */
+/** An engine with its own threads; {@link DeltaEngine.close} ends them. Patches of large files are made one by one. */
 export interface DeltaEngine extends DeltaMaker {
   /** What runs: the number of threads, 0 when everything runs on the caller's, and the kind of core. */
   readonly threads: number;
@@ -145,6 +149,10 @@ export function createDeltaEngine(options: DeltaEngineOptions = {}): DeltaEngine
   const module = compiled || options.coreFile !== undefined ? loadCoreModule(options.coreFile) : undefined;
   const threads = module !== undefined && compiled ? new Threads(module, jobs) : undefined;
   const blockThreads = threads === undefined || jobs === 1 ? undefined : new BlockThreads(jobs);
+  const patchThreads =
+    options.manyFiles === true && threads !== undefined && module !== undefined && jobs > 1
+      ? new PatchThreads(module, jobs)
+      : undefined;
   const machine = threads ?? plainMachine();
   const windowSize = options.windowSize ?? (threads === undefined ? PLAIN_WINDOW : undefined);
   let last: Promise<unknown> = Promise.resolve();
@@ -157,7 +165,18 @@ export function createDeltaEngine(options: DeltaEngineOptions = {}): DeltaEngine
   };
   const withWindow = (more: ScheduleOptions) => ({ ...more, ...(windowSize === undefined ? {} : { windowSize }) });
 
-  const bsdiff40 = (old: RandomReader, fresh: RandomReader, more: ScheduleOptions = {}): Promise<Uint8Array> => {
+  /** The threads for whole patches, where this one is for them. */
+  const wholeFor = (old: RandomReader, fresh: RandomReader): PatchThreads | undefined =>
+    old.size + fresh.size <= WHOLE_AT_MOST && old.size <= (windowSize ?? WHOLE_AT_MOST) ? patchThreads : undefined;
+
+  const bsdiff40 = async (old: RandomReader, fresh: RandomReader, more: ScheduleOptions = {}): Promise<Uint8Array> => {
+    const whole = wholeFor(old, fresh);
+    if (whole !== undefined) {
+      const [from, to] = [await old.read(0, old.size), await fresh.read(0, fresh.size)];
+      const { effort, signal } = more;
+      const effortOf = effort === undefined ? {} : { effort };
+      return whole.make({ kind: "bsdiff40", old: from, fresh: to, ...effortOf }, signal);
+    }
     return inTurn(() => scheduleBsdiff40(machine, old, fresh, withWindow(more)));
   };
 
@@ -181,9 +200,23 @@ export function createDeltaEngine(options: DeltaEngineOptions = {}): DeltaEngine
         return covers;
       }),
     async imgdiff2(old, fresh, { zip, bonus, ...rest }: ImgdiffOptions = {}) {
+      const [oldBytes, newBytes] = [await old.read(0, old.size), await fresh.read(0, fresh.size)];
+      const whole = wholeFor(old, fresh);
+      if (whole !== undefined) {
+        const { effort, signal } = rest;
+        const job: PatchJob = {
+          kind: "imgdiff2",
+          old: oldBytes,
+          fresh: newBytes,
+          ...(effort === undefined ? {} : { effort }),
+          ...(zip === undefined ? {} : { zip }),
+          ...(bonus === undefined ? {} : { bonus }),
+        };
+        return whole.make(job, signal);
+      }
       // Deflate and its tables are modules that most patches do not need.
       const { makeImgdiff2 } = await import("./imgdiff/make.ts");
-      return makeImgdiff2(await old.read(0, old.size), await fresh.read(0, fresh.size), {
+      return makeImgdiff2(oldBytes, newBytes, {
         bsdiff: (from, to) => bsdiff40(memoryReader(from), memoryReader(to), rest),
         ...(zip === undefined ? {} : { zip }),
         ...(bonus === undefined ? {} : { bonus }),
@@ -194,6 +227,7 @@ export function createDeltaEngine(options: DeltaEngineOptions = {}): DeltaEngine
       await last;
       await threads?.end();
       await blockThreads?.end();
+      await patchThreads?.end();
     },
   };
 }

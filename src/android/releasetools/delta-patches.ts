@@ -8,7 +8,7 @@ import type { PatchMaker } from "./patches.ts";
 /** Files without common structure: there is no imgdiff between them, and that is no failure. */
 const NO_PATCH: ReadonlySet<string> = new Set(["IMGDIFF_STRUCTURE", "IMGDIFF_NOT_ZIP"]);
 
-/** @param jobs how many patches are made at once: the engine's workers */
+/** @param jobs how many patches are asked for at once: at least the engine's threads */
 export function patchMakerOf(delta: DeltaMaker, jobs: number, signal?: Cancel): PatchMaker {
   const options = signal === undefined ? {} : { signal };
   return {
