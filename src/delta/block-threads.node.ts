@@ -58,7 +58,7 @@ export class BlockThreads {
           allow(task.strip);
           const strip = await holdStrip(task);
           // Bytes of their own, which can be moved.
-          const bytes = (stored[i] as Uint8Array).slice();
+          const bytes = new Uint8Array(stored[i] as Uint8Array);
           return { kind: "decode", strip, stored: bytes, ...(tasks.length === 1 ? { block } : {}) };
         });
         parts.push(done);

@@ -29,7 +29,7 @@ export class PatchThreads {
     const { done } = await this.#pool.start(false, async (thread) => {
       checkCancel(cancel);
       // Copies, which can be moved: a view would take the whole of its memory along.
-      const own = { ...job, old: job.old.slice(), fresh: job.fresh.slice() };
+      const own = { ...job, old: new Uint8Array(job.old), fresh: new Uint8Array(job.fresh) };
       return thread.run(own, [own.old, own.fresh]);
     });
     const patch = await done;

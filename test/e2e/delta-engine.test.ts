@@ -9,7 +9,11 @@ import { DAMAGES, hostilePairs, programLike } from "../support/delta-inputs.ts";
 const built = (await import(new URL("../../dist/library/delta.js", import.meta.url).href)) as typeof library;
 const { createDeltaEngine, diff, patch } = built;
 
-const engines = [1, 2, 4].map((jobs) => createDeltaEngine({ jobs }));
+const engines = [
+  ...[1, 2, 4].map((jobs) => createDeltaEngine({ jobs })),
+  // Whole patches on threads.
+  ...[1, 2, 4].map((jobs) => createDeltaEngine({ jobs, manyFiles: true })),
+];
 afterAll(async () => {
   for (const engine of engines) await engine.close();
 });
@@ -28,11 +32,32 @@ async function onePatch(old: Uint8Array, fresh: Uint8Array, effort: "fast" | "de
 
 describe("the engine", () => {
   it("runs on threads over the compiled core", () => {
-    expect(engines.map((engine) => [engine.core, engine.threads])).toEqual([
-      ["wasm", 1],
-      ["wasm", 2],
-      ["wasm", 4],
-    ]);
+    const threads = [1, 2, 4, 1, 2, 4];
+    expect(engines.map((engine) => [engine.core, engine.threads])).toEqual(threads.map((n) => ["wasm", n]));
+  });
+
+  it("makes many patches at once as it makes one, views of larger memory as well, and tells each caller its own failure", async () => {
+    const large = programLike(9 << 20, 5);
+    const pairs = Array.from({ length: 12 }, (_, i): readonly [Uint8Array, Uint8Array] => {
+      const [old, fresh] = programLike(20_000 + i * 9000, i);
+      return [Buffer.concat([large[0].subarray(0, 100), old]).subarray(100), fresh];
+    });
+    const [noZip] = programLike(5000, 1);
+    for (const engine of engines.slice(3)) {
+      const asked = [large, ...pairs].map(([old, fresh]) => engine.bsdiff40(memoryReader(old), memoryReader(fresh)));
+      const failing = engine.imgdiff2(memoryReader(noZip), memoryReader(noZip), { zip: true });
+      await expect(failing).rejects.toMatchObject({ code: "IMGDIFF_NOT_ZIP" });
+      for (const [i, patch] of (await Promise.all(asked)).entries()) {
+        if (i === 0) continue;
+        const [old, fresh] = pairs[i - 1] as [Uint8Array, Uint8Array];
+        expect(sameBytes(patch, makeBsdiff40(old, fresh))).toBe(true);
+        // What was asked for is still the caller's.
+        expect(old.length).toBeGreaterThan(0);
+      }
+    }
+    const [old, fresh] = pairs[0] as [Uint8Array, Uint8Array];
+    const cancelled = engines[4]?.bsdiff40(memoryReader(old), memoryReader(fresh), { signal: { aborted: true } });
+    await expect(cancelled).rejects.toMatchObject({ code: "CANCELLED" });
   });
 
   for (const effort of ["fast", "default", "max"] as const) {

@@ -1,4 +1,5 @@
 /** The files of SYSTEM/ with their digests, and how two builds differ (formats/android.md 2.5). */
+import { atOnce } from "../../core/at-once.ts";
 import { compareBytes, toHex } from "../../core/bytes.ts";
 import { OtaError } from "../../core/errors.ts";
 import type { Cancel, Digests, ProgressSink } from "../../core/ports.ts";
@@ -28,6 +29,9 @@ export interface LoadOptions {
   readonly cancel?: Cancel | undefined;
 }
 
+/** Files that are read at once: while one is hashed here, others are inflated on threads. */
+const READ_AT_ONCE = 8;
+
 /** Reads and hashes every file of SYSTEM/. @throws OtaError ZIP_CRC, ZIP_ENTRY, CANCELLED */
 export async function loadSystemFiles(target: TargetFiles, phase: string, options: LoadOptions): Promise<SystemFiles> {
   const sorted = target.system
@@ -35,17 +39,22 @@ export async function loadSystemFiles(target: TargetFiles, phase: string, option
     .sort(([a], [b]) => compareBytes(a, b))
     .map(([, s]) => s);
   const totalBytes = sorted.reduce((sum, s) => sum + s.entry.size, 0);
-  const files = new Map<string, SystemFile>();
+  const sums = new Array<string>(sorted.length);
   let doneBytes = 0;
-  for (const { name, entry } of sorted) {
+  await atOnce(sorted, READ_AT_ONCE, async ({ entry }, index) => {
     checkCancel(options.cancel);
     const digest = options.digests.create("sha1");
     for await (const chunk of target.zip.stream(entry)) digest.update(chunk);
-    files.set(name, { name, zip: target.zip, entry, size: entry.size, sha1: toHex(digest.digest()) });
+    sums[index] = toHex(digest.digest());
     doneBytes += entry.size;
     options.progress.progress({ phase, doneBytes, totalBytes });
-  }
-  return files;
+  });
+  return new Map(
+    sorted.map(({ name, entry }, i) => [
+      name,
+      { name, zip: target.zip, entry, size: entry.size, sha1: sums[i] as string },
+    ]),
+  );
 }
 
 /** A file that exists in both builds and differs; the source may have another name. */
