@@ -1,5 +1,5 @@
 /** Which blocks of the new image are made from which of the old one (formats/android.md 3.3). */
-import { baseName } from "../releasetools/system-files.ts";
+import { baseName } from "../releasetools/tree-files.ts";
 import type { MappedImage } from "./image-map.ts";
 import { EMPTY, type Ranges } from "./ranges.ts";
 

@@ -1,11 +1,11 @@
 /** Which files of an incremental are patched, sent, moved (formats/android.md 2.5), and how statements name them. */
-import type { TargetFiles } from "../target-files/target-files.ts";
+import type { FileTree } from "../target-files/file-tree.ts";
 import type { MakeOptions } from "./options.ts";
 import { archiveEntry, modeAttributes, type PackagePlan } from "./package-plan.ts";
 import { makePatches } from "./patches.ts";
 import { patchTooLarge, sendStrandedFiles } from "./safe.ts";
 import type { PatchStatement } from "./script.ts";
-import { addFolders, classify, folderName, loadSystemFiles, type FilePair, type SystemFile } from "./system-files.ts";
+import { addFolders, classify, folderName, loadTreeFiles, type FilePair, type TreeFile } from "./tree-files.ts";
 
 /** Patched last: a device with the old fingerprint can run the package again. */
 export const LAST = "system/build.prop";
@@ -16,41 +16,41 @@ const PROHIBIT_VERBATIM: ReadonlySet<string> = new Set([LAST]);
 export interface Decided {
   /** Patched files in order. */
   readonly patched: readonly FilePair[];
-  readonly verbatim: readonly SystemFile[];
+  readonly verbatim: readonly TreeFile[];
   /** Source name to target. */
-  readonly renames: ReadonlyMap<string, SystemFile>;
-  readonly source: ReadonlyMap<string, SystemFile>;
-  readonly target: ReadonlyMap<string, SystemFile>;
+  readonly renames: ReadonlyMap<string, TreeFile>;
+  readonly source: ReadonlyMap<string, TreeFile>;
+  readonly target: ReadonlyMap<string, TreeFile>;
 }
 
 /** Name of a patch in the package. */
-export function patchName(source: SystemFile): string {
+export function patchName(source: TreeFile): string {
   return `patch/${source.name}.p`;
 }
 
 /**
- * Compares the builds, makes the patches and puts files and patches into the package. `fileMode`: Unix mode of their entries,
- * default 0o644 without a type, as the 4.4 tool has it.
+ * Compares a tree of two builds, makes the patches and puts files and patches into the package. `renames`: the device can
+ * rename; `fileMode`: Unix mode of their entries, default 0o644 without a type, as the 4.4 tool has it.
  */
 export async function decide(
   plan: PackagePlan,
-  source: TargetFiles,
-  target: TargetFiles,
-  options: MakeOptions & { readonly fileMode?: number },
+  source: FileTree,
+  target: FileTree,
+  options: MakeOptions & { readonly renames: boolean; readonly fileMode?: number },
 ): Promise<Decided> {
   const { progress } = options;
   const safe = options.profile !== "vendor";
-  const targetFiles = await loadSystemFiles(target, "read target", options);
-  const sourceFiles = await loadSystemFiles(source, "read source", options);
+  const targetFiles = await loadTreeFiles(target, "read target", options);
+  const sourceFiles = await loadTreeFiles(source, "read source", options);
   const classes = classify(sourceFiles, targetFiles, {
-    renames: target.info.renames,
+    renames: options.renames,
     requireVerbatim: new Set(),
     prohibitVerbatim: PROHIBIT_VERBATIM,
     note: (text) => progress.note("info", text),
   });
   const { verbatim, pairs, renames, knownFolders } = classes;
   const mode = options.fileMode ?? 0o644;
-  const send = (file: SystemFile): void => {
+  const send = (file: TreeFile): void => {
     const entry = archiveEntry(file.zip, file.entry, file.name, false);
     plan.add({ ...entry, input: { ...entry.input, externalAttributes: modeAttributes(mode) } });
   };
@@ -81,7 +81,7 @@ export async function decide(
     if (renames.get(pair.source.name) === pair.target) renames.delete(pair.source.name);
   }
   if (safe) {
-    const addVerbatim = (file: SystemFile): void => {
+    const addVerbatim = (file: TreeFile): void => {
       send(file);
       verbatim.push(file);
       addFolders(file.name, knownFolders);
@@ -113,6 +113,6 @@ export function patchStatement({ source, target }: FilePair): PatchStatement {
 }
 
 /** Renames by source name. */
-export function sortedRenames(renames: ReadonlyMap<string, SystemFile>): [string, SystemFile][] {
+export function sortedRenames(renames: ReadonlyMap<string, TreeFile>): [string, TreeFile][] {
   return [...renames].sort(([a], [b]) => (a < b ? -1 : 1));
 }

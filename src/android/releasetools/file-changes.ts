@@ -1,5 +1,6 @@
 /** Statements of incremental packages of files that are alike in 4.4 and 7.1, but for the words they are written with. */
-import type { SymbolicLink, TargetFiles } from "../target-files/target-files.ts";
+import { sortedLinks, type FileTree, type SymbolicLink } from "../target-files/file-tree.ts";
+import type { MiscInfo } from "../target-files/misc-info.ts";
 import type { BootPatch } from "./boot-update.ts";
 import { isMoved, LAST, patchStatement, sortedRenames, sum, type Decided } from "./decide.ts";
 import type { Frame } from "./frame.ts";
@@ -16,18 +17,27 @@ export interface FileStatements {
   applyPatch(patch: PatchStatement): void;
 }
 
+/** What happens to one tree. */
+export interface TreeChanges {
+  readonly source: FileTree;
+  readonly target: FileTree;
+  readonly decided: Decided;
+}
+
 /** What an incremental of files does, decided. */
 export interface FileChanges {
   readonly frame: Frame;
   readonly statements: FileStatements;
-  readonly decided: Decided;
-  readonly source: TargetFiles;
-  readonly target: TargetFiles;
+  /** The target's. */
+  readonly info: MiscInfo;
+  readonly system: TreeChanges;
+  /** The system, and the vendor partition where the builds have one. */
+  readonly trees: readonly TreeChanges[];
 }
 
 /** Checks of the files that are patched; `done` is called with the bytes after each. */
-export function checkPatched({ statements, decided }: FileChanges, done: (bytes: number) => void): void {
-  for (const pair of decided.patched) {
+export function checkPatched({ statements, trees }: FileChanges, done: (bytes: number) => void): void {
+  for (const pair of trees.flatMap((t) => t.decided.patched)) {
     if (isMoved(pair)) statements.skipIfThere(pair.target.name, pair.target.sha1);
     statements.checkFile(`/${pair.source.name}`, [pair.target.sha1, pair.source.sha1]);
     done(pair.source.size);
@@ -35,28 +45,31 @@ export function checkPatched({ statements, decided }: FileChanges, done: (bytes:
 }
 
 /** Files that go before others are written. */
-export function unneededFiles({ verbatim, renames, source, target }: Decided): string[] {
+export function unneededFiles({ target: tree, decided }: TreeChanges): string[] {
+  const { verbatim, renames, source, target } = decided;
   return [
     ...verbatim.map((f) => `/${f.name}`),
     ...[...source.keys()].filter((n) => !target.has(n) && !renames.has(n)).map((n) => `/${n}`),
-    "/system/recovery.img",
+    ...(tree.name === "system" ? ["/system/recovery.img"] : []),
   ];
 }
 
-/** Patches files, then the boot image. */
-export function writePatching({ frame, statements, decided }: FileChanges, boot: BootPatch | undefined): void {
+/** Patches files, tree after tree, then the boot image; the fraction runs on. */
+export function writePatching({ frame, statements, trees }: FileChanges, boot: BootPatch | undefined): void {
   const { script } = frame;
-  const { patched } = decided;
   script.showProgress(0.8, 0);
-  script.print("Patching system files...");
-  const total = sum(patched.map((p) => p.source.size)) + 1 + (boot?.to.data.length ?? 0);
+  const sizes = trees.flatMap((t) => t.decided.patched.map((p) => p.source.size));
+  const total = sum(sizes) + 1 + (boot?.to.data.length ?? 0);
   let done = 0;
-  for (const pair of patched) {
-    if (pair.target.name === LAST) continue;
-    if (isMoved(pair)) statements.skipIfThere(pair.target.name, pair.target.sha1);
-    statements.applyPatch(patchStatement(pair));
-    done += pair.target.size;
-    script.setProgress(done / total);
+  for (const { target, decided } of trees) {
+    script.print(`Patching ${target.name} files...`);
+    for (const pair of decided.patched) {
+      if (pair.target.name === LAST) continue;
+      if (isMoved(pair)) statements.skipIfThere(pair.target.name, pair.target.sha1);
+      statements.applyPatch(patchStatement(pair));
+      done += pair.target.size;
+      script.setProgress(done / total);
+    }
   }
   if (boot === undefined) return;
   script.print("Patching boot image...");
@@ -66,33 +79,49 @@ export function writePatching({ frame, statements, decided }: FileChanges, boot:
 }
 
 /** Files that move; `skip`: a file that moved already is passed over, which `rename` of 4.4 does not do by itself. */
-export function writeRenames({ frame, statements, decided }: FileChanges, skip: boolean): void {
+export function writeRenames({ frame, statements, trees }: FileChanges, skip: boolean): void {
   const { script, note } = frame;
-  if (decided.renames.size === 0) return;
-  script.print("Renaming files...");
-  for (const [from, to] of sortedRenames(decided.renames)) {
-    note("info", `Renaming ${from} to ${to.name}`);
-    if (skip) statements.skipIfThere(to.name, to.sha1);
-    script.rename(from, to.name);
+  for (const { decided } of trees) {
+    if (decided.renames.size > 0) script.print("Renaming files...");
+    for (const [from, to] of sortedRenames(decided.renames)) {
+      note("info", `Renaming ${from} to ${to.name}`);
+      if (skip) statements.skipIfThere(to.name, to.sha1);
+      script.rename(from, to.name);
+    }
   }
+}
+
+/** Symbolic links of the source that are gone, by place. */
+export function goneLinks(trees: readonly TreeChanges[]): string[] {
+  return trees.flatMap(({ source, target }) => {
+    const after = new Set(target.links.map((l) => l.link));
+    return source.links.map((l) => l.link).filter((link) => !after.has(link));
+  });
+}
+
+function changedLinks({ source, target }: TreeChanges): SymbolicLink[] {
+  const before = new Map(source.links.map((l) => [l.link, l.target]));
+  return target.links.filter((l) => before.get(l.link) !== l.target);
 }
 
 /** `withRecovery`: the package brings the recovery patch and its script. */
 export function writeLinksAndPermissions(changes: FileChanges, withRecovery: boolean): void {
-  const { frame, decided, source, target } = changes;
+  const { frame, info, trees } = changes;
   const { script, safe, note } = frame;
   script.print("Symlinks and permissions...");
-  const before = new Map(source.links.map((l) => [l.link, l.target]));
-  const changed = target.links.filter((l: SymbolicLink) => before.get(l.link) !== l.target);
+  const changed = trees.flatMap(changedLinks);
   script.deleteFiles(changed.map((l) => l.link));
-  if (safe) foldersBecomeLinks(script, changed, decided.source, note);
-  script.symlinks(changed);
-  const names = [...target.system.map((s) => s.name), ...(withRecovery ? RECOVERY_FILES : [])];
-  writePermissions(script, names, target.metadata, safe ? emptyFolders(target, note) : undefined);
+  const before = trees.flatMap((t) => [...t.decided.source.keys()]);
+  if (safe) foldersBecomeLinks(script, changed, before, note);
+  script.symlinks(sortedLinks(changed));
+  for (const { target } of trees) {
+    const generated = withRecovery && target.name === "system" ? RECOVERY_FILES : [];
+    writePermissions(script, target, generated, safe ? emptyFolders(target, info, note) : undefined);
+  }
 }
 
 /** The properties by which a device says what it is change last. */
-export function writeLast({ frame, statements, decided, target }: FileChanges): void {
+export function writeLast({ frame, statements, system: { decided, target } }: FileChanges): void {
   const { script, safe } = frame;
   script.print("Patching remaining system files...");
   const last = decided.patched.find((p) => p.target.name === LAST);

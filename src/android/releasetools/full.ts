@@ -47,13 +47,13 @@ export async function makeFull(target: TargetFiles, made: MakeOptions): Promise<
   script.mount("/system");
   script.extractFolder("recovery", "/system");
   script.extractFolder("system", "/system");
-  for (const { name, entry } of target.system) plan.add(archiveEntry(target.zip, entry, name, true));
-  script.symlinks(target.links);
+  for (const { name, entry } of target.system.files) plan.add(archiveEntry(target.zip, entry, name, true));
+  script.symlinks(target.system.links);
 
   const boot = await needImage(target, "boot");
   await addRecoveryPatch(plan, target, { boot, recovery }, options.patches);
-  const names = [...target.system.map((s) => s.name), ...RECOVERY_FILES];
-  writePermissions(script, names, target.metadata, safe ? emptyFolders(target, note) : undefined);
+  const skip = safe ? emptyFolders(target.system, target.info, note) : undefined;
+  writePermissions(script, target.system, RECOVERY_FILES, skip);
 
   checkImageSize(boot, "/boot", target, note);
   plan.addBytes("boot.img", boot.data);

@@ -2,11 +2,11 @@
  * Full packages of files as the 7.1 tool makes them: without `--block`, and where a build has no SYSTEM/recovery-from-boot.p.
  * The files are those of 4.4; the statements have error numbers (formats/android.md 2.5, 3.1).
  */
-import { OtaError } from "../../core/errors.ts";
+import type { FileTree } from "../target-files/file-tree.ts";
 import type { TargetFiles } from "../target-files/target-files.ts";
 import { needImage } from "./frame.ts";
-import { beginFull71, endFull71, FILE, mountFlags, type Options71 } from "./frame71.ts";
-import type { MadePackage, MakeOptions } from "./options.ts";
+import { beginFull71, endFull71, FILE, mountFlags, type Full71, type Options71 } from "./frame71.ts";
+import type { MadePackage } from "./options.ts";
 import { archiveEntry, type PlannedEntry } from "./package-plan.ts";
 import { writePermissions } from "./permissions.ts";
 import { addRecoveryPatch, RECOVERY_FILES } from "./recovery-patch.ts";
@@ -16,22 +16,6 @@ import { withProfilePatches } from "./vendor-patches.ts";
 /** Whether the build itself patches recovery at boot, so that packages need not bring the patch. */
 export function hasRecoveryPatch(target: Pick<TargetFiles, "zip">): boolean {
   return target.zip.get("SYSTEM/recovery-from-boot.p") !== undefined;
-}
-
-/**
- * Builds with a vendor partition. The original looks for the folder's own entry only, which not every zip program writes.
- * @throws OtaError ANDROID_NOT_POSSIBLE
- */
-export function refuseVendor({ zip }: TargetFiles, { profile }: MakeOptions): void {
-  const found = zip.entries.find((e) => (profile === "vendor" ? e.name === "VENDOR/" : e.name.startsWith("VENDOR/")));
-  if (found === undefined) return;
-  throw new OtaError("ANDROID_NOT_POSSIBLE", {
-    what: "file-based packages of builds with a vendor partition are not made",
-    where: "VENDOR/",
-    hint: hasRecoveryPatch({ zip })
-      ? "Use --block."
-      : "Use --block --brotli, which takes builds without SYSTEM/recovery-from-boot.p as well.",
-  });
 }
 
 /** An entry of the build with its mode, and the date of the tool's own entries. */
@@ -46,20 +30,28 @@ function copied(entry: PlannedEntry): PlannedEntry {
   return { ...entry, input };
 }
 
+/** A partition made anew: its files and links. `recovery`: the package brings the recovery patch. */
+function writeTree({ frame }: Full71, tree: FileTree, target: TargetFiles, recovery: boolean): void {
+  const { script, plan } = frame;
+  const mountPoint = `/${tree.name}`;
+  script.format(mountPoint);
+  script.mount(mountPoint, mountFlags(target, mountPoint));
+  if (recovery) script.extractFolder("recovery", mountPoint);
+  script.extractFolder(tree.name, mountPoint);
+  for (const { name, entry } of tree.files) plan.add(copied(archiveEntry(tree.zip, entry, name, true)));
+  script.symlinks(tree.links);
+}
+
 /** @throws OtaError ANDROID_*, ZIP_* */
 export async function makeFull71(target: TargetFiles, made: Options71): Promise<MadePackage> {
   const options = withProfilePatches(made);
-  refuseVendor(target, options);
   const full = await beginFull71(target, options, { type: "FILE" });
   const { script, plan, safe, note } = full.frame;
-  script.showProgress(0.75 - (full.wipe ? 0.1 : 0), 0);
-  script.format("/system");
-  script.mount("/system", mountFlags(target, "/system"));
+  const { system, vendor, info } = target;
+  const skip = (tree: FileTree): Set<string> | undefined => (safe ? emptyFolders(tree, info, note) : undefined);
   const ownPatch = hasRecoveryPatch(target);
-  if (!ownPatch) script.extractFolder("recovery", "/system");
-  script.extractFolder("system", "/system");
-  for (const { name, entry } of target.system) plan.add(copied(archiveEntry(target.zip, entry, name, true)));
-  script.symlinks(target.links);
+  script.showProgress(0.75 - (full.wipe ? 0.1 : 0) - (vendor === undefined ? 0 : 0.1), 0);
+  writeTree(full, system, target, !ownPatch);
 
   const boot = await needImage(target, "boot");
   // The original brings the patch even where the script never unpacks it, and then names a file that may not be there.
@@ -68,7 +60,11 @@ export async function makeFull71(target: TargetFiles, made: Options71): Promise<
     const images = { boot, recovery: await needImage(target, "recovery") };
     await addRecoveryPatch(plan, target, images, options.patches, { era: "7.1", fileMode: FILE });
   }
-  const names = [...target.system.map((s) => s.name), ...(bring ? RECOVERY_FILES : [])];
-  writePermissions(script, names, target.metadata, safe ? emptyFolders(target, note) : undefined);
+  writePermissions(script, system, bring ? RECOVERY_FILES : [], skip(system));
+  if (vendor !== undefined) {
+    script.showProgress(0.1, 0);
+    writeTree(full, vendor, target, false);
+    writePermissions(script, vendor, [], skip(vendor));
+  }
   return endFull71(full, boot, target, options);
 }

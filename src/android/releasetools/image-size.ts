@@ -2,7 +2,7 @@
 import { OtaError } from "../../core/errors.ts";
 import { needPartition } from "../target-files/fstab.ts";
 import type { BootableImage, TargetFiles } from "../target-files/target-files.ts";
-import { baseName } from "./system-files.ts";
+import { baseName } from "./tree-files.ts";
 
 /**
  * Compares an image with `<basename of the device>_size` of misc_info; no such key, no limit.

@@ -5,6 +5,7 @@ import { addBootPatch, makeBootPatch, writeWholeBoot, type BootPatch } from "./b
 import { decide, sortedRenames, sum } from "./decide.ts";
 import {
   checkPatched,
+  goneLinks,
   unneededFiles,
   writeLast,
   writeLinksAndPermissions,
@@ -39,14 +40,16 @@ export async function makeIncremental(
   }
 
   const steps = options.twoStep === true ? twoStep(target, "4.4") : undefined;
-  const decided = await decide(plan, source, target, options);
+  const { renames: canRename } = target.info;
+  const decided = await decide(plan, source.system, target.system, { ...options, renames: canRename });
   const { patched, verbatim, renames } = decided;
   const statements: FileStatements = {
     skipIfThere: (name, sha1) => script.skipIfExists(name, sha1),
     checkFile: (path, hashes) => script.checkFile(path, hashes),
     applyPatch: (patch) => script.applyPatch(patch),
   };
-  const changes: FileChanges = { frame, statements, decided, source, target };
+  const system = { source: source.system, target: target.system, decided };
+  const changes: FileChanges = { frame, statements, info: target.info, system, trees: [system] };
   const preBuild = source.prop("ro.build.fingerprint");
   const postBuild = target.prop("ro.build.fingerprint");
   metadata.set("pre-build", preBuild);
@@ -86,7 +89,7 @@ export async function makeIncremental(
     script.format("/data");
   }
   script.print("Removing unneeded files...");
-  script.deleteFiles(unneededFiles(decided));
+  script.deleteFiles(unneededFiles(system));
   writePatching(changes, boot);
   if (updateRecovery) {
     await addRecoveryPatch(plan, target, { boot: targetBoot, recovery: targetRecovery }, options.patches);
@@ -134,8 +137,7 @@ export async function makeIncremental(
 
   /** Links, new files, renames and permissions. */
   function writeFiles(): void {
-    const after = new Set(target.links.map((l) => l.link));
-    script.deleteFiles(source.links.map((l) => l.link).filter((link) => !after.has(link)));
+    script.deleteFiles(goneLinks(changes.trees));
     if (verbatim.length > 0) {
       script.print("Unpacking new files...");
       script.extractFolder("system", "/system");

@@ -1,16 +1,20 @@
 /** Incremental packages of files as the 7.1 tool makes them (formats/android.md 2.5, 3.1). */
+import { OtaError } from "../../core/errors.ts";
 import * as write from "../block/script.ts";
+import type { FileTree } from "../target-files/file-tree.ts";
 import type { TargetFiles } from "../target-files/target-files.ts";
 import { addBootPatch, makeBootPatch, writeWholeBoot, type BootPatch } from "./boot-update.ts";
-import { decide, type Decided } from "./decide.ts";
+import { decide } from "./decide.ts";
 import {
   checkPatched,
+  goneLinks,
   unneededFiles,
   writeLast,
   writeLinksAndPermissions,
   writePatching,
   writeRenames,
   type FileChanges,
+  type TreeChanges,
 } from "./file-changes.ts";
 import { needImage } from "./frame.ts";
 import {
@@ -24,7 +28,7 @@ import {
   openIdentity71,
   type Options71,
 } from "./frame71.ts";
-import { hasRecoveryPatch, refuseVendor } from "./full71.ts";
+import { hasRecoveryPatch } from "./full71.ts";
 import { assertBuild } from "./identity.ts";
 import { checkImageSize } from "./image-size.ts";
 import type { MadePackage } from "./options.ts";
@@ -33,17 +37,33 @@ import { quote, type Script } from "./script.ts";
 import { withProfilePatches } from "./vendor-patches.ts";
 
 /** Symbolic links of the source that are gone: where a file takes the place, only as long as it is not there yet. */
-function deleteOldLinks(script: Script, source: TargetFiles, target: TargetFiles, decided: Decided): void {
-  const after = new Set(target.links.map((l) => l.link));
+function deleteOldLinks(script: Script, trees: readonly TreeChanges[]): void {
   const files = new Map<string, string>();
-  for (const f of [...decided.verbatim, ...decided.renames.values()]) files.set(`/${f.name}`, f.sha1);
-  const gone = source.links.map((l) => l.link).filter((link) => !after.has(link));
+  for (const { decided } of trees) {
+    for (const f of [...decided.verbatim, ...decided.renames.values()]) files.set(`/${f.name}`, f.sha1);
+  }
+  const gone = goneLinks(trees);
   script.deleteFiles(gone.filter((link) => !files.has(link)));
   for (const link of gone) {
     const sha1 = files.get(link);
     if (sha1 === undefined) continue;
     script.append(`sha1_check(read_file(${quote(link)}), "${sha1}") || delete(${quote(link)});`);
   }
+}
+
+/** The trees of two builds, side by side. @throws OtaError ANDROID_NOT_POSSIBLE when only one has a vendor partition */
+function pairTrees(source: TargetFiles, target: TargetFiles): readonly (readonly [FileTree, FileTree])[] {
+  const system = [source.system, target.system] as const;
+  if (source.vendor !== undefined && target.vendor !== undefined) return [system, [source.vendor, target.vendor]];
+  if (source.vendor === target.vendor) return [system];
+  const [has, lacks] = source.vendor === undefined ? ["target", "source"] : ["source", "target"];
+  throw new OtaError("ANDROID_NOT_POSSIBLE", {
+    what: "only one of the two builds has a vendor partition",
+    where: "VENDOR/",
+    expected: "the same partitions in both builds: an incremental cannot make or remove one",
+    found: `VENDOR/ in the ${has} build, none in the ${lacks} build`,
+    hint: "Make a full package, or add VENDOR/ and META/vendor_filesystem_config.txt to the build that lacks them.",
+  });
 }
 
 /** @throws OtaError ANDROID_*, ZIP_*, CANCELLED */
@@ -53,12 +73,13 @@ export async function makeIncremental71(
   made: Options71,
 ): Promise<MadePackage> {
   const options = withProfilePatches(made);
-  refuseVendor(target, options);
+  const pairs = pairTrees(source, target);
   const incremental = beginIncremental71(source, target, options, { type: "FILE" });
   const { frame, before, after, steps } = incremental;
   const { script, plan, safe, note } = frame;
-  const decided = await decide(plan, source, target, { ...options, fileMode: FILE });
-  const { patched, verbatim } = decided;
+  const how = { ...options, renames: target.info.renames, fileMode: FILE };
+  const trees: TreeChanges[] = [];
+  for (const [from, to] of pairs) trees.push({ source: from, target: to, decided: await decide(plan, from, to, how) });
   const changes: FileChanges = {
     frame,
     statements: {
@@ -66,13 +87,13 @@ export async function makeIncremental71(
       checkFile: (path, hashes) => write.checkFile(script, path, hashes),
       applyPatch: (patch) => write.applyPatch(script, patch),
     },
-    decided,
-    source,
-    target,
+    info: target.info,
+    system: trees[0] as TreeChanges,
+    trees,
   };
-  const flags = mountFlags(target, "/system");
+  const mount = (tree: FileTree): void => script.mount(`/${tree.name}`, mountFlags(target, `/${tree.name}`));
   openIdentity71(frame, after, target, options);
-  script.mount("/system", flags);
+  for (const { target: tree } of trees) mount(tree);
   assertBuild(script, before, after);
   const [sourceBoot, targetBoot] = [await needImage(source, "boot"), await needImage(target, "boot")];
   const [sourceRecovery, targetRecovery] = [await needImage(source, "recovery"), await needImage(target, "recovery")];
@@ -90,7 +111,7 @@ export async function makeIncremental71(
   if (steps !== undefined) writeWholeBoot(frame, targetBoot, FILE);
   script.print("Removing unneeded files...");
   // Descending: what is in a folder goes before the folder.
-  script.deleteFiles(unneededFiles(decided).sort().reverse());
+  for (const tree of trees) script.deleteFiles(unneededFiles(tree).sort().reverse());
   writePatching(changes, boot);
   if (bringRecovery) {
     const images = { boot: targetBoot, recovery: targetRecovery };
@@ -102,10 +123,11 @@ export async function makeIncremental71(
     updateRecovery ? "recovery image changed; including as patch from boot." : "recovery image unchanged; skipping.",
   );
   script.showProgress(0.1, 10);
-  deleteOldLinks(script, source, target, decided);
-  if (verbatim.length > 0) {
-    script.print("Unpacking new system files...");
-    script.extractFolder("system", "/system");
+  deleteOldLinks(script, trees);
+  for (const { target: tree, decided } of trees) {
+    if (decided.verbatim.length === 0) continue;
+    script.print(`Unpacking new ${tree.name} files...`);
+    script.extractFolder(tree.name, `/${tree.name}`);
   }
   if (bringRecovery) {
     script.print("Unpacking new recovery...");
@@ -119,11 +141,13 @@ export async function makeIncremental71(
   writeLast(changes);
   endIncremental71(incremental);
   if (options.verify === true) {
-    script.print("Remounting and verifying system partition files...");
-    script.unmountAll();
-    script.mount("/system", flags);
-    for (const { name, sha1 } of decided.target.values()) {
-      if (!name.endsWith("/")) script.append(`assert(sha1_check(read_file(${quote(`/${name}`)}), "${sha1}"));`);
+    for (const { target: tree, decided } of trees) {
+      script.print(`Remounting and verifying ${tree.name} partition files...`);
+      script.unmountAll();
+      mount(tree);
+      for (const { name, sha1 } of decided.target.values()) {
+        if (!name.endsWith("/")) script.append(`assert(sha1_check(read_file(${quote(`/${name}`)}), "${sha1}"));`);
+      }
     }
   }
   return finish71(frame, target, options);
@@ -131,7 +155,7 @@ export async function makeIncremental71(
   /** What must be true before the first change. */
   async function writeChecks(): Promise<BootPatch | undefined> {
     checkPatched(changes, () => undefined);
-    const required = patched.length === 0 ? [] : [patched.reduce((most, p) => Math.max(most, p.source.size), 0)];
+    const required = trees.flatMap((t) => t.decided.patched.map((p) => p.source.size));
     let boot: BootPatch | undefined;
     if (updateBoot) {
       const patch = await makeBootPatch(options.patches, sourceBoot, targetBoot);
@@ -139,7 +163,10 @@ export async function makeIncremental71(
       write.checkFile(script, boot.statement.source, boot.hashes);
       required.push(targetBoot.data.length);
     }
-    await endChecks71(incremental, required.length === 0 ? undefined : Math.max(...required));
+    await endChecks71(
+      incremental,
+      required.length === 0 ? undefined : required.reduce((most, n) => Math.max(most, n), 0),
+    );
     return boot;
   }
 }

@@ -35,7 +35,8 @@ function recordedPatches(unsigned: ZipArchive, target: TargetFiles): PatchMaker 
   const byHash = new Map<string, string>();
   const learn = async (): Promise<void> => {
     if (byHash.size > 0) return;
-    for (const { name, entry } of target.system) byHash.set(sha1(await target.zip.read(entry)), `patch/${name}.p`);
+    for (const { name, entry } of target.system.files)
+      byHash.set(sha1(await target.zip.read(entry)), `patch/${name}.p`);
   };
   // Moved files are packed under their source's name.
   const other = (name: string): string =>

@@ -2,7 +2,7 @@
 import { isOtaError } from "../../core/errors.ts";
 import type { Cancel, ProgressSink } from "../../core/ports.ts";
 import { checkCancel } from "../../core/streams.ts";
-import { baseName, type FilePair } from "./system-files.ts";
+import { baseName, type FilePair } from "./tree-files.ts";
 
 /** Makes patches; the caller brings an engine with as many workers as it likes. */
 export interface PatchMaker {

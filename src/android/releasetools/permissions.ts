@@ -2,6 +2,7 @@
 import { compareBytes } from "../../core/bytes.ts";
 import { OtaError } from "../../core/errors.ts";
 import { encodeText, printable } from "../../core/text.ts";
+import { TREE_CONFIG, type FileTree, type TreeName } from "../target-files/file-tree.ts";
 import type { FileMetadata } from "../target-files/filesystem-config.ts";
 import type { Script, SubtreeMetadata } from "./script.ts";
 
@@ -34,19 +35,19 @@ function byteOrder(a: string, b: string): number {
   return compareBytes(encodeText(a), encodeText(b));
 }
 
-function buildTree(names: Iterable<string>, metadata: ReadonlyMap<string, FileMetadata>): Node {
+function buildTree(tree: TreeName, names: Iterable<string>, metadata: ReadonlyMap<string, FileMetadata>): Node {
   const describe = (name: string): FileMetadata => {
     const found = GENERATED_METADATA[name] ?? metadata.get(name);
     if (found === undefined) {
       throw new OtaError("ANDROID_NO_METADATA", {
         what: "a packaged file has no owner and mode",
         where: printable(name),
-        hint: "Add a line for it to META/filesystem_config.txt.",
+        hint: `Add a line for it to ${TREE_CONFIG[tree]}.`,
       });
     }
     return found;
   };
-  const root: Node = { name: "system", children: new Map(), folder: true, metadata: describe("system") };
+  const root: Node = { name: tree, children: new Map(), folder: true, metadata: describe(tree) };
   for (const name of names) {
     const folder = name.endsWith("/");
     const parts = (folder ? name.slice(0, -1) : name).split("/").slice(1);
@@ -150,18 +151,18 @@ function covered(m: FileMetadata, folder: boolean, by: SubtreeMetadata): boolean
 }
 
 /**
- * Writes the statements for everything below `system`.
- * @param names packaged files and folders (`system/bin/sh`, `system/etc/`), links left out, generated files included
+ * Writes the statements for a tree and everything below it.
+ * @param generated packaged files that the build does not have (`system/etc/install-recovery.sh`)
  * @param skip paths for which no single statement is written
  * @throws OtaError ANDROID_NO_METADATA
  */
 export function writePermissions(
   script: Script,
-  names: Iterable<string>,
-  metadata: ReadonlyMap<string, FileMetadata>,
+  tree: FileTree,
+  generated: readonly string[],
   skip: ReadonlySet<string> = new Set(),
 ): void {
-  const root = buildTree(names, metadata);
+  const root = buildTree(tree.name, [...tree.files.map((f) => f.name), ...generated], tree.metadata);
   decide(root);
   const walk = (node: Node, current: SubtreeMetadata | undefined): void => {
     let now = current;

@@ -13,7 +13,8 @@ import {
   type SimulatedDevice,
   type SimulatedFile,
 } from "../../device/index.ts";
-import { openTargetFiles, type TargetFiles } from "../target-files/index.ts";
+import { REBOOT_EXIT } from "../updater/run.ts";
+import { openTargetFiles, type FileMetadata, type FileTree, type TargetFiles } from "../target-files/index.ts";
 import { patchMakerOf } from "./delta-patches.ts";
 import { makeFull71 } from "./full71.ts";
 import { makeIncremental71 } from "./incremental71.ts";
@@ -100,11 +101,13 @@ interface BuildShape {
   readonly fstab: 1 | 2;
   readonly metadata: boolean;
   readonly renames: boolean;
+  /** What stands in VENDOR/. */
+  readonly vendor?: Tree;
 }
 
 const FSTABS = {
   1: "/system ext4 /dev/system\n/data ext4 /dev/data length=-16384\n/cache ext4 /dev/cache\n/boot emmc /dev/boot\n/recovery emmc /dev/recovery\n/sdcard vfat /dev/sd1 /dev/sd\n",
-  2: "/dev/system /system ext4 ro wait\n/dev/data /data ext4 rw wait,length=-16384\n/dev/cache /cache ext4 rw wait\n/dev/boot /boot emmc x x\n/dev/recovery /recovery emmc x x\n/dev/x auto vfat defaults voldmanaged=sd:auto\n",
+  2: "/dev/system /system ext4 ro wait\n/dev/data /data ext4 rw wait,length=-16384\n/dev/cache /cache ext4 rw wait\n/dev/boot /boot emmc x x\n/dev/recovery /recovery emmc x x\n/dev/misc /misc emmc x x\n/dev/vendor /vendor ext4 ro wait\n/dev/x auto vfat defaults voldmanaged=sd:auto\n",
 };
 
 function propText(which: string): string {
@@ -116,19 +119,26 @@ async function build(tree: Tree, shape: BuildShape): Promise<TargetFiles> {
   const zip = createZipWriter(sink, { codecs });
   const add = (name: string, content: string | Uint8Array, mode = 0o100644): Promise<unknown> =>
     zip.add({ name, externalAttributes: mode * 65536 }, new Uint8Array(Buffer.from(content)));
-  const config = ["system 0 0 755 selabel=u:object_r:system_file:s0 capabilities=0x0"];
-  const folders = new Set<string>();
+  const addTree = async (name: "system" | "vendor", files: Tree): Promise<string[]> => {
+    const folder = (path: string): string => `${path} 0 2000 751 selabel=u:object_r:system_file:s0 capabilities=0x0`;
+    const config = [`${name} 0 0 755 selabel=u:object_r:system_file:s0 capabilities=0x0`];
+    const folders = new Set<string>();
+    for (const [path, item] of files) {
+      for (let at = path.indexOf("/"); at > 0; at = path.indexOf("/", at + 1)) folders.add(path.slice(0, at));
+      if (item.link !== undefined) await add(`${name.toUpperCase()}/${path}`, item.link, 0o120777);
+      else await add(`${name.toUpperCase()}/${path}`, item.content as Buffer);
+      const mode = /bin\//.test(path) ? "755" : "640";
+      config.push(`${name}/${path} ${path.length} 2000 ${mode} selabel=u:object_r:l${path.length}:s0 capabilities=0x0`);
+    }
+    return [...config, ...[...folders].map((f) => folder(`${name}/${f}`)), `${name}/not/there 0 0 644\n`];
+  };
   await add("SYSTEM/build.prop", propText(shape.which));
-  config.push("system/build.prop 0 0 644 selabel=u:object_r:prop:s0 capabilities=0x0");
-  for (const [name, item] of tree) {
-    for (let at = name.indexOf("/"); at > 0; at = name.indexOf("/", at + 1)) folders.add(name.slice(0, at));
-    if (item.link !== undefined) await add(`SYSTEM/${name}`, item.link, 0o120777);
-    else await add(`SYSTEM/${name}`, item.content as Buffer);
-    const mode = /bin\//.test(name) ? "755" : "640";
-    config.push(`system/${name} ${name.length} 2000 ${mode} selabel=u:object_r:l${name.length}:s0 capabilities=0x0`);
+  const config = await addTree("system", tree);
+  config.unshift("system/build.prop 0 0 644 selabel=u:object_r:prop:s0 capabilities=0x0");
+  await add("META/filesystem_config.txt", config.join("\n"));
+  if (shape.vendor !== undefined) {
+    await add("META/vendor_filesystem_config.txt", (await addTree("vendor", shape.vendor)).join("\n"));
   }
-  for (const f of folders) config.push(`system/${f} 0 2000 751 selabel=u:object_r:system_file:s0 capabilities=0x0`);
-  await add("META/filesystem_config.txt", `${config.join("\n")}\nsystem/not/there 0 0 644\n`);
   await add(
     "META/misc_info.txt",
     `recovery_api_version=3\nfstab_version=${shape.fstab}\nmultistage_support=1\nboot_size=0x100000\n` +
@@ -142,14 +152,16 @@ async function build(tree: Tree, shape: BuildShape): Promise<TargetFiles> {
   await zip.finish();
   return openTargetFiles(
     { zip: await openZip(memoryReader(sink.bytes()), { codecs }) },
-    { digests, profile: "safe", note: () => undefined },
+    { digests, profile: "safe", note: () => undefined, ...(shape.vendor === undefined ? {} : { era: "7.1" }) },
   );
 }
 
-function deviceWith(tree: Tree, which: "old" | "new"): SimulatedDevice {
+function deviceWith(tree: Tree, which: "old" | "new", vendor: Tree = new Map<string, Item>()): SimulatedDevice {
   const files: Record<string, SimulatedFile> = { "/system/build.prop": { content: Buffer.from(propText(which)) } };
-  for (const [name, { content, link }] of tree) {
-    files[`/system/${name}`] = link === undefined ? { content: new Uint8Array(content as Buffer) } : { link };
+  for (const [mountPoint, contents] of [["/system", tree] as const, ["/vendor", vendor] as const]) {
+    for (const [name, { content, link }] of contents) {
+      files[`${mountPoint}/${name}`] = link === undefined ? { content: new Uint8Array(content as Buffer) } : { link };
+    }
   }
   const image = (name: string): Uint8Array => new Uint8Array(Buffer.from(`${name} ${which} `.repeat(300)));
   const properties = Object.fromEntries(
@@ -162,10 +174,12 @@ function deviceWith(tree: Tree, which: "old" | "new"): SimulatedDevice {
     nodes: {
       "/dev/boot": { kind: "block", size: 1 << 20, content: image("boot") },
       "/dev/recovery": { kind: "block", size: 1 << 20, content: image("recovery") },
+      "/dev/misc": { kind: "block", size: 1 << 16 },
     },
     files,
     fileSystems: {
       "/system": { node: "/dev/system", mounted: false, capacityBytes: 8 << 20 },
+      "/vendor": { node: "/dev/vendor", mounted: false, capacityBytes: 8 << 20 },
       "/data": { node: "/dev/data", mounted: false, capacityBytes: 8 << 20 },
       "/cache": { node: "/dev/cache", capacityBytes: 8 << 20 },
     },
@@ -173,19 +187,33 @@ function deviceWith(tree: Tree, which: "old" | "new"): SimulatedDevice {
   });
 }
 
-async function install(made: MadePackage, device: SimulatedDevice, era: "4.4" | "7.1"): Promise<void> {
+/** Runs a package, and again after each restart it asks for: the device afterwards, and how often it restarted. */
+async function install(
+  made: MadePackage,
+  device: SimulatedDevice,
+  era: "4.4" | "7.1",
+): Promise<{ readonly device: SimulatedDevice; readonly restarts: number }> {
   const sink = memorySink();
   await writePlan(made.plan, sink, { codecs, digests });
-  const run = await collectRun({ device, package: memoryReader(sink.bytes()), era, profile: "safe" });
-  expect(run.exitCode, `${run.pipe.join("\n")}\n${run.log}\n${made.script}`).toBe(0);
+  for (let restarts = 0, now = device; ; restarts++, now = now.restart()) {
+    const run = await collectRun({ device: now, package: memoryReader(sink.bytes()), era, profile: "safe" });
+    if (run.exitCode === REBOOT_EXIT && restarts < 2) continue;
+    expect(run.exitCode, `${run.pipe.join("\n")}\n${run.log}\n${made.script}`).toBe(0);
+    return { device: now, restarts };
+  }
 }
 
 /** Everything but what the packages bring for recovery. */
-async function compare(device: SimulatedDevice, fresh: Tree, checkOwners: boolean): Promise<void> {
-  await device.mounts.mount("/dev/system", "/system", { fsType: "ext4" });
-  const found = await readTree(device, "/system", { labels: "text" });
+async function compare(
+  device: SimulatedDevice,
+  fresh: Tree,
+  checkOwners: boolean,
+  partition: "system" | "vendor" = "system",
+): Promise<void> {
+  await device.mounts.mount(`/dev/${partition}`, `/${partition}`, { fsType: "ext4" });
+  const found = await readTree(device, `/${partition}`, { labels: "text" });
   const expected = new Map([...fresh].map(([name, item]) => [`/${name}`, item]));
-  expected.set("/build.prop", { content: Buffer.from(propText("new")) });
+  if (partition === "system") expected.set("/build.prop", { content: Buffer.from(propText("new")) });
   for (const [path, item] of expected) {
     const entry = found[path];
     if (item.link !== undefined) expect(entry, path).toMatchObject({ link: item.link });
@@ -232,4 +260,151 @@ describe("packages of invented builds, installed", () => {
       await compare(other, fresh, metadata);
     });
   }
+});
+
+describe("7.1 packages of files with a vendor partition, installed", () => {
+  const options = { digests, patches: patchMakerOf(createPlainMaker(), 1), progress: silentProgress };
+  const shape = { fstab: 2, metadata: true, renames: true } as const;
+
+  for (let seed = 11; seed <= 16; seed++) {
+    it(`arrive: seed ${seed}`, async () => {
+      const random = randomOf(seed);
+      const [oldSystem, oldVendor] = [firstTree(random), firstTree(random)];
+      const [newSystem, newVendor] = [change(oldSystem, random), change(oldVendor, random)];
+      const source = await build(oldSystem, { which: "old", ...shape, vendor: oldVendor });
+      const target = await build(newSystem, { which: "new", ...shape, vendor: newVendor });
+      for (const twoStep of [false, true]) {
+        for (const verify of [false, true]) {
+          const how = { ...options, twoStep, verify };
+          for (const made of [await makeFull71(target, how), await makeIncremental71(source, target, how)]) {
+            const { device, restarts } = await install(made, deviceWith(oldSystem, "old", oldVendor), "7.1");
+            expect(restarts).toBe(twoStep ? 2 : 0);
+            await compare(device, newSystem, true);
+            await compare(device, newVendor, true, "vendor");
+          }
+        }
+      }
+    });
+  }
+
+  it("come in the original's order, and the fraction of the vendor's patches goes on where the system's ended", async () => {
+    const random = randomOf(20);
+    const file = (): Item => ({ content: bytes(random, 4000) });
+    const edited = ({ content }: Item): Item => ({ content: Buffer.concat([content as Buffer, bytes(random, 9)]) });
+    const old: Tree = new Map([
+      ["lib/a.so", file()],
+      ["lib/gone.so", file()],
+      ["app/moves.so", file()],
+    ]);
+    const vendor: Tree = new Map([
+      ["lib/b.so", file()],
+      ["lib/gone.so", file()],
+      ["app/moves.so", file()],
+    ]);
+    const next = (tree: Tree, name: string): Tree =>
+      new Map([
+        [name, edited(tree.get(name) as Item)],
+        ["etc/new", file()],
+        ["lib/moves.so", tree.get("app/moves.so") as Item],
+        ["lib/link", { link: "z" }],
+        ["lib/other", { link: "a" }],
+      ]);
+    const source = await build(old, { which: "old", ...shape, vendor });
+    const target = await build(next(old, "lib/a.so"), { which: "new", ...shape, vendor: next(vendor, "lib/b.so") });
+    const full = await makeFull71(target, { ...options, wipeUserData: true });
+    const ofFull = full.script.match(
+      /^(show_progress|format|mount|package_extract_\w+|symlink|set_metadata_recursive)\(.*/gm,
+    );
+    const word = (line: string): string =>
+      line
+        .replace(/"(ext4|EMMC)", /g, "")
+        .split(",")
+        .slice(0, 2)
+        .join(",");
+    expect(ofFull?.map(word).filter((line) => !/_recursive\("\/\w+\//.test(line))).toEqual([
+      "show_progress(0.550000, 0);",
+      'format("/dev/system", "0"',
+      'mount("/dev/system", "/system"',
+      'package_extract_dir("recovery", "/system");',
+      'package_extract_dir("system", "/system");',
+      'symlink("a", "/system/lib/other");',
+      'symlink("z", "/system/lib/link");',
+      'set_metadata_recursive("/system", "uid"',
+      "show_progress(0.100000, 0);",
+      'format("/dev/vendor", "0"',
+      'mount("/dev/vendor", "/vendor"',
+      'package_extract_dir("vendor", "/vendor");',
+      'symlink("a", "/vendor/lib/other");',
+      'symlink("z", "/vendor/lib/link");',
+      'set_metadata_recursive("/vendor", "uid"',
+      "show_progress(0.050000, 5);",
+      'package_extract_file("boot.img", "/dev/boot");',
+      "show_progress(0.200000, 10);",
+      "show_progress(0.100000, 10);",
+      'format("/dev/data", "-16384"',
+    ]);
+
+    const { script, metadata } = await makeIncremental71(source, target, options);
+    const at = (text: string): number => {
+      expect(script.split(text), text).toHaveLength(2);
+      return script.indexOf(text);
+    };
+    const order = [
+      'mount("ext4", "EMMC", "/dev/system", "/system", "");',
+      'mount("ext4", "EMMC", "/dev/vendor", "/vendor", "");',
+      "ro.build.fingerprint",
+      'apply_patch_check("/system/lib/a.so"',
+      'apply_patch_check("/vendor/lib/b.so"',
+      "apply_patch_space(",
+      'ui_print("Removing unneeded files...");',
+      '"/system/lib/gone.so"',
+      '"/vendor/lib/gone.so"',
+      'ui_print("Patching system files...");',
+      'apply_patch("/system/lib/a.so"',
+      'ui_print("Patching vendor files...");',
+      'apply_patch("/vendor/lib/b.so"',
+      'ui_print("Patching boot image...");',
+      'ui_print("Unpacking new system files...");',
+      'ui_print("Unpacking new vendor files...");',
+      'rename("system/app/moves.so"',
+      'rename("vendor/app/moves.so"',
+      'ui_print("Symlinks and permissions...");',
+      'symlink("a", "/system/lib/other",',
+      'symlink("z", "/system/lib/link",',
+      'set_metadata_recursive("/system",',
+      'set_metadata_recursive("/vendor",',
+      'apply_patch("/system/build.prop"',
+    ].filter((text) => text !== "ro.build.fingerprint");
+    expect([...order].sort((a, b) => at(a) - at(b))).toEqual(order);
+    expect(at('"/vendor", "");')).toBeLessThan(script.indexOf("ro.build.fingerprint"));
+
+    // Sources of 4000 bytes, build.prop's and the boot image are the whole; what is done counts targets.
+    const prop = propText("old").length;
+    const boot = "boot new ".repeat(300).length;
+    const total = 4000 + 4000 + (script.includes('apply_patch("/system/build.prop"') ? prop : 0) + boot + 1;
+    const done = [4009, 8018, 8018 + boot].map((n) => `set_progress(${(n / total).toFixed(6)});`);
+    expect(script.match(/set_progress\(.*/g)?.slice(0, 3)).toEqual(done);
+    expect(Number(metadata.get("ota-required-cache"))).toBe(Math.max(4000, boot));
+  });
+
+  it("need the same partitions in both builds, and owners for every file", async () => {
+    const tree = firstTree(randomOf(3));
+    const without = await build(tree, { which: "old", ...shape });
+    const vendor = await build(tree, { which: "new", ...shape, vendor: tree });
+    for (const [source, target, found] of [
+      [without, vendor, "VENDOR/ in the target build, none in the source build"],
+      [vendor, without, "VENDOR/ in the source build, none in the target build"],
+    ] as const) {
+      await expect(makeIncremental71(source, target, options)).rejects.toMatchObject({
+        code: "ANDROID_NOT_POSSIBLE",
+        details: { where: "VENDOR/", found },
+      });
+    }
+    const { vendor: files } = vendor;
+    const bare = { ...vendor, vendor: { ...(files as FileTree), metadata: new Map<string, FileMetadata>() } };
+    await expect(makeFull71(bare, options)).rejects.toMatchObject({
+      code: "ANDROID_NO_METADATA",
+      details: { hint: "Add a line for it to META/vendor_filesystem_config.txt." },
+    });
+  });
 });

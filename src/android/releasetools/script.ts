@@ -6,7 +6,7 @@
  */
 import { OtaError } from "../../core/errors.ts";
 import { needPartition, type Fstab } from "../target-files/fstab.ts";
-import type { SymbolicLink } from "../target-files/target-files.ts";
+import type { SymbolicLink } from "../target-files/file-tree.ts";
 import type { FileMetadata } from "../target-files/filesystem-config.ts";
 import { BREAK, wordWrap } from "./word-wrap.ts";
 

@@ -9,12 +9,13 @@
 import { OtaError } from "../../core/errors.ts";
 import { compareBytes, toHex } from "../../core/bytes.ts";
 import type { Digests } from "../../core/ports.ts";
-import { decodeText, encodeText, printable } from "../../core/text.ts";
-import { isFolder, unixMode, type ZipEntry } from "../../core/zip/entry.ts";
+import { decodeText, encodeText } from "../../core/text.ts";
+import { isFolder, unixMode } from "../../core/zip/entry.ts";
 import type { ZipArchive } from "../../core/zip/read.ts";
 import { buildBootImage, parseMkbootimgArgs } from "../images/boot-image.ts";
 import type { CpioEntry } from "../images/cpio.ts";
 import { buildRamdisk } from "../images/ramdisk.ts";
+import { isLink, LINK_TYPE, readTree, TREE_CONFIG, type FileTree, type TreeName } from "./file-tree.ts";
 import { parseFilesystemConfig, type FileMetadata } from "./filesystem-config.ts";
 import { parseFstab, type Fstab } from "./fstab.ts";
 import { parseKeyValues } from "./key-values.ts";
@@ -28,29 +29,13 @@ export interface BootableImage {
   readonly sha1: string;
 }
 
-/** One entry below SYSTEM/, named as it is on the device: `system/bin/sh`; folders end in `/`. */
-export interface SystemEntry {
-  readonly name: string;
-  readonly entry: ZipEntry;
-}
-
-export interface SymbolicLink {
-  /** What the link says. */
-  readonly target: string;
-  /** Where it stands, with a leading slash: `/system/bin/ls`. */
-  readonly link: string;
-}
-
 export interface TargetFiles {
   readonly zip: ZipArchive;
   readonly info: MiscInfo;
   readonly fstab: Fstab;
-  /** Files and folders of SYSTEM/ in the order of the zip, links left out. */
-  readonly system: readonly SystemEntry[];
-  /** Links of SYSTEM/, sorted by target, then by place. */
-  readonly links: readonly SymbolicLink[];
-  /** Owner and mode by path (`system/bin/sh`). */
-  readonly metadata: ReadonlyMap<string, FileMetadata>;
+  readonly system: FileTree;
+  /** Absent where the build has no vendor partition, or is read as that of a 4.4 device, which leaves it alone. */
+  readonly vendor?: FileTree;
   /** A property of SYSTEM/build.prop. @throws OtaError ANDROID_TARGET_FILES when it is missing */
   prop(name: string): string;
   /** `boot` or `recovery`; undefined when there is neither an image nor what it is built from. */
@@ -72,10 +57,6 @@ export interface TargetFilesOptions {
   note(level: "info" | "warning", text: string): void;
 }
 
-const LINK_TYPE = 0o120000;
-const TYPE_MASK = 0o170000;
-/** The only mode the 4.4 tool takes for a link. */
-const VENDOR_LINK_MODE = 0o120777;
 /** Texts of target files are small; more is an attack or a mistake. */
 const MAX_TEXT = 16 * 2 ** 20;
 /** No boot partition of these devices is larger. */
@@ -84,12 +65,6 @@ const MAX_IMAGE = 512 * 2 ** 20;
 async function readText(zip: ZipArchive, name: string): Promise<string | undefined> {
   const entry = zip.get(name);
   return entry === undefined ? undefined : decodeText(await zip.read(entry, MAX_TEXT));
-}
-
-/** Whether an entry is a symbolic link, as the profile sees it. */
-export function isLink(entry: ZipEntry, profile: "safe" | "vendor"): boolean {
-  const mode = unixMode(entry);
-  return profile === "vendor" ? mode === VENDOR_LINK_MODE : (mode & TYPE_MASK) === LINK_TYPE;
 }
 
 function trimNewlines(text: string): string {
@@ -174,31 +149,10 @@ async function buildImage(
   );
 }
 
-/** Links are collected, everything else below SYSTEM/ is a file or folder. */
-async function readSystem(
-  zip: ZipArchive,
-  options: TargetFilesOptions,
-): Promise<{ system: SystemEntry[]; links: SymbolicLink[] }> {
-  const system: SystemEntry[] = [];
-  const links: SymbolicLink[] = [];
-  for (const entry of zip.entries) {
-    if (!entry.name.startsWith("SYSTEM/")) continue;
-    const name = `system/${entry.name.slice(7)}`;
-    if (isLink(entry, options.profile)) {
-      const target = decodeText(await zip.read(entry, 4096));
-      links.push({ target, link: `/${name}` });
-      if (unixMode(entry) !== VENDOR_LINK_MODE) {
-        options.note(
-          "warning",
-          `${printable(entry.name)} is a link with an odd mode; the 4.4 tool would send it as a file`,
-        );
-      }
-    } else system.push({ name, entry });
-  }
-  const sorted = links
-    .map((l) => [encodeText(l.target), encodeText(l.link), l] as const)
-    .sort((a, b) => compareBytes(a[0], b[0]) || compareBytes(a[1], b[1]));
-  return { system, links: sorted.map(([, , l]) => l) };
+/** The original looks for the folder's own entry, which not every zip program writes. */
+function hasVendor(zip: ZipArchive, { era, profile }: TargetFilesOptions): boolean {
+  if (era !== "7.1") return false;
+  return zip.entries.some(({ name }) => (profile === "vendor" ? name === "VENDOR/" : name.startsWith("VENDOR/")));
 }
 
 /** @throws OtaError ANDROID_TARGET_FILES, ZIP_* */
@@ -218,8 +172,8 @@ export async function openTargetFiles(input: TargetFilesInput, options: TargetFi
   if (propText === undefined)
     throw new OtaError("ANDROID_TARGET_FILES", { what: "the target files lack an entry", where: "SYSTEM/build.prop" });
   const props = parseKeyValues(propText, "SYSTEM/build.prop");
-  const configText = await readText(zip, "META/filesystem_config.txt");
-  const { system, links } = await readSystem(zip, options);
+  const tree = async (name: TreeName): Promise<FileTree> =>
+    readTree(zip, name, await readText(zip, TREE_CONFIG[name]), options);
   const sha1 = (data: Uint8Array): string => {
     const digest = options.digests.create("sha1");
     digest.update(data);
@@ -230,9 +184,8 @@ export async function openTargetFiles(input: TargetFilesInput, options: TargetFi
     zip,
     info,
     fstab,
-    system,
-    links,
-    metadata: parseFilesystemConfig(configText ?? "", "META/filesystem_config.txt"),
+    system: await tree("system"),
+    ...(hasVendor(zip, options) ? { vendor: await tree("vendor") } : {}),
     prop(name) {
       const value = props.get(name);
       if (value === undefined) {

@@ -172,23 +172,38 @@ describe("ota_from_target_files --block", () => {
     }
   });
 
-  it("refuses files of a build with a vendor partition, and says which options make blocks of it", async () => {
-    const patched = await edited("new", { "VENDOR/": "" });
-    const lacking = await edited("new", { "VENDOR/": "", "SYSTEM/recovery-from-boot.p": undefined });
-    for (const [args, hint] of [
-      [["--era", "7.1", patched], "Use --block."],
-      [["--era", "7.1", lacking], "Use --block --brotli"],
-      [["--block", lacking], "Use --block --brotli"],
+  it("makes files of a build with a vendor partition, also where the zip has no entry for the folder", async () => {
+    const config = (lines: string): Record<string, string> => ({
+      "META/vendor_filesystem_config.txt": `vendor 0 2000 755\n${lines}`,
+      "RECOVERY/RAMDISK/etc/recovery.fstab": "\n/dev/block/vendor /vendor ext4 ro wait\n",
+    });
+    const folder = await edited("new", { ...config(""), "VENDOR/": "" });
+    const file = await edited("new", {
+      ...config("vendor/app 0 2000 755\nvendor/app/x.apk 0 0 644\n"),
+      "VENDOR/app/x.apk": "x",
+    });
+    const bare = await edited("new", {});
+    for (const [profile, build, makesVendor] of [
+      [[], folder, true],
+      [[], file, true],
+      [[], bare, false],
+      [["--vendor-compatible"], folder, true],
+      [["--vendor-compatible"], file, false],
     ] as const) {
-      const { code, err } = await run(scratch, ["--no_signing", ...args, "OUT.zip"]);
-      expect(code, err).toBe(5);
-      expect(err).toContain("builds with a vendor partition are not made (VENDOR/)");
-      expect(err).toContain(hint);
+      const {
+        code,
+        err,
+        file: made,
+      } = await run(scratch, [...profile, "--no_signing", "--era", "7.1", build, "OUT.zip"]);
+      expect(code, err).toBe(0);
+      const zip = await open(made);
+      const script = await textOf(zip, "META-INF/com/google/android/updater-script");
+      expect(script.includes('package_extract_dir("vendor", "/vendor");')).toBe(makesVendor);
+      expect(zip.get("vendor/app/x.apk") !== undefined).toBe(makesVendor && build === file);
     }
-    // Not every zip program writes entries for folders.
-    const noFolder = await edited("new", { "VENDOR/app/x.apk": "x" });
-    const { code, err } = await run(scratch, ["--no_signing", "--era", "7.1", noFolder, "OUT.zip"]);
-    expect([code, err.includes("vendor partition are not made")]).toEqual([5, true]);
+    const { code, err } = await run(scratch, ["--no_signing", "--era", "7.1", "-i", bare, file, "OUT.zip"]);
+    expect(code, err).toBe(5);
+    expect(err).toContain("only one of the two builds has a vendor partition (VENDOR/)");
   });
 
   it("asks the OEM partition who the device is, where the build says so", async () => {

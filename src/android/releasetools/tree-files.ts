@@ -1,4 +1,4 @@
-/** The files of SYSTEM/ with their digests, and how two builds differ (formats/android.md 2.5). */
+/** The files of a tree with their digests, and how two builds differ (formats/android.md 2.5). */
 import { atOnce } from "../../core/at-once.ts";
 import { compareBytes, toHex } from "../../core/bytes.ts";
 import { OtaError } from "../../core/errors.ts";
@@ -7,10 +7,10 @@ import { checkCancel } from "../../core/streams.ts";
 import { encodeText, printable } from "../../core/text.ts";
 import type { ZipEntry } from "../../core/zip/entry.ts";
 import type { ZipArchive } from "../../core/zip/read.ts";
-import type { TargetFiles } from "../target-files/target-files.ts";
+import type { FileTree } from "../target-files/file-tree.ts";
 
 /** One file (or folder, with a trailing slash and no content) of a build. */
-export interface SystemFile {
+export interface TreeFile {
   /** `system/bin/sh`. */
   readonly name: string;
   readonly zip: ZipArchive;
@@ -21,7 +21,7 @@ export interface SystemFile {
 }
 
 /** Files by name, names in ascending byte order. */
-export type SystemFiles = ReadonlyMap<string, SystemFile>;
+export type TreeFiles = ReadonlyMap<string, TreeFile>;
 
 export interface LoadOptions {
   readonly digests: Digests;
@@ -32,9 +32,9 @@ export interface LoadOptions {
 /** Files that are read at once: while one is hashed here, others are inflated on threads. */
 const READ_AT_ONCE = 8;
 
-/** Reads and hashes every file of SYSTEM/. @throws OtaError ZIP_CRC, ZIP_ENTRY, CANCELLED */
-export async function loadSystemFiles(target: TargetFiles, phase: string, options: LoadOptions): Promise<SystemFiles> {
-  const sorted = target.system
+/** Reads and hashes every file of a tree. @throws OtaError ZIP_CRC, ZIP_ENTRY, CANCELLED */
+export async function loadTreeFiles(tree: FileTree, phase: string, options: LoadOptions): Promise<TreeFiles> {
+  const sorted = tree.files
     .map((s) => [encodeText(s.name), s] as const)
     .sort(([a], [b]) => compareBytes(a, b))
     .map(([, s]) => s);
@@ -44,7 +44,7 @@ export async function loadSystemFiles(target: TargetFiles, phase: string, option
   await atOnce(sorted, READ_AT_ONCE, async ({ entry }, index) => {
     checkCancel(options.cancel);
     const digest = options.digests.create("sha1");
-    for await (const chunk of target.zip.stream(entry)) digest.update(chunk);
+    for await (const chunk of tree.zip.stream(entry)) digest.update(chunk);
     sums[index] = toHex(digest.digest());
     doneBytes += entry.size;
     options.progress.progress({ phase, doneBytes, totalBytes });
@@ -52,23 +52,23 @@ export async function loadSystemFiles(target: TargetFiles, phase: string, option
   return new Map(
     sorted.map(({ name, entry }, i) => [
       name,
-      { name, zip: target.zip, entry, size: entry.size, sha1: sums[i] as string },
+      { name, zip: tree.zip, entry, size: entry.size, sha1: sums[i] as string },
     ]),
   );
 }
 
 /** A file that exists in both builds and differs; the source may have another name. */
 export interface FilePair {
-  readonly source: SystemFile;
-  readonly target: SystemFile;
+  readonly source: TreeFile;
+  readonly target: TreeFile;
 }
 
 export interface Classification {
   /** Sent whole, in the order they were decided. */
-  readonly verbatim: SystemFile[];
+  readonly verbatim: TreeFile[];
   readonly pairs: FilePair[];
   /** Files that moved: source name to target. */
-  readonly renames: Map<string, SystemFile>;
+  readonly renames: Map<string, TreeFile>;
   /** Folders that exist on the device before files are renamed. */
   readonly knownFolders: Set<string>;
 }
@@ -100,8 +100,8 @@ export function addFolders(path: string, to: Set<string>): void {
 }
 
 /** @throws OtaError ANDROID_NOT_POSSIBLE when a file that must not be sent whole would be */
-export function classify(source: SystemFiles, target: SystemFiles, options: ClassifyOptions): Classification {
-  const moved = new Map<string, SystemFile>();
+export function classify(source: TreeFiles, target: TreeFiles, options: ClassifyOptions): Classification {
+  const moved = new Map<string, TreeFile>();
   const result: Classification = { verbatim: [], pairs: [], renames: new Map(), knownFolders: new Set() };
   for (const file of source.values()) {
     if (target.has(file.name)) addFolders(file.name, result.knownFolders);
