@@ -16,11 +16,12 @@ import { AttributeStore } from "./disk/attribute-store.ts";
 import { diskFiles } from "./disk/disk-files.ts";
 import type { DiskArea } from "./disk/disk-files.ts";
 import { CARD_NODE, badBlocksIn, imageNodes } from "./image/image-nodes.ts";
-import { imageLoop, releaseLeftovers } from "./image/image-loops.ts";
+import { imageLoop, mountsImages, releaseLeftovers } from "./image/image-loops.ts";
 import type { ImageLoop } from "./image/image-loops.ts";
 import { ImageMounts } from "./image/image-mounts.ts";
 import { imageUbi } from "./image/image-ubi.ts";
 import { normalPath } from "./paths.ts";
+import { unpackedImage } from "./image/unpacked-image.ts";
 import { runProgram } from "./run-program.ts";
 import { notedScripts, shellScripts } from "./shell-scripts.ts";
 import { deviceError } from "./system-errors.ts";
@@ -101,13 +102,15 @@ function openImage(description: LocatedDescription, options: OpenDeviceOptions):
   for (const [path, mount] of Object.entries(description.mounts ?? {})) {
     const { image, fsType = "ext4", readOnly, freeBytes, volatile } = mount;
     const at = normalPath(path);
-    const loop =
-      image === undefined ? undefined : imageLoop({ file: image, fsType, readOnly: readOnly ?? false }, runProgram);
+    const described = { file: image ?? "", fsType, readOnly: readOnly ?? false };
+    const unpacked = image === undefined || mountsImages() ? undefined : unpackedImage(described, at, runProgram);
+    const loop = image === undefined ? undefined : (unpacked ?? imageLoop(described, runProgram));
     if (loop !== undefined) loops.set(at, loop);
     areas.push({
       at,
       folder: mount.dir === undefined ? undefined : real(mount.dir),
       ...(loop === undefined ? {} : { openFolder: () => mounts.imageFolder(at, loop) }),
+      ...(unpacked === undefined ? {} : { notes: unpacked.notes, freeBytes: () => unpacked.freeBytes() }),
       ...(readOnly === undefined ? {} : { readOnly }),
       ...(freeBytes === undefined ? {} : { freeBytes }),
       ...(volatile === undefined ? {} : { volatile }),

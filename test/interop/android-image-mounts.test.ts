@@ -1,10 +1,11 @@
 // File-based Android packages on a mount that is an ext4 image, judged by the kernel's own view of it: mount, stat and getfattr. As
-// root only, like the installation itself.
+// root, who alone can ask it.
 import { execFileSync, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import {
   chownSync,
   closeSync,
+  linkSync,
   lstatSync,
   mkdirSync,
   mkdtempSync,
@@ -29,7 +30,10 @@ import { memoryReader } from "../../src/core/streams.ts";
 import { capabilityAttribute } from "../../src/device/board/board-labels.ts";
 import { openExt4 } from "../../src/device/ext4/ext4-image.ts";
 import type { Ext4Image } from "../../src/device/ext4/ext4-image.ts";
+import { unpackedImage } from "../../src/device/image/unpacked-image.ts";
+import type { UnpackedImage } from "../../src/device/image/unpacked-image.ts";
 import { openDevice } from "../../src/device/index.ts";
+import { runProgram } from "../../src/device/run-program.ts";
 import { readTree } from "../support/android-device.ts";
 import type { TreeEntry } from "../support/android-device.ts";
 import { SBIN, writeDiskDevice } from "../support/android-disk-device.ts";
@@ -245,6 +249,87 @@ describe("ext4 images read without a mount", () => {
   });
 });
 
+describe("ext4 images unpacked and packed without a mount", () => {
+  async function packed(options: readonly string[], change: (tree: string) => void): Promise<[string, string]> {
+    const folder = mkdtempSync(join(tmpdir(), "otaforge-interop-"));
+    folders.push(folder);
+    const tree = join(folder, "tree");
+    odds(tree);
+    run("setfattr", "-x", "user.long", join(tree, "labelled"));
+    change(tree);
+    const image = join(folder, "image");
+    writeFileSync(image, "");
+    truncateSync(image, 48 << 20);
+    run("mkfs.ext4", "-q", "-F", "-L", "system", ...options, "-d", tree, image, "40M");
+    // Behind the file system: a hash tree, a signature.
+    const end = openSync(image, "r+");
+    writeSync(end, Buffer.from("behind"), 0, undefined, 45 << 20);
+    closeSync(end);
+    return [folder, image];
+  }
+  const open = (image: string): UnpackedImage =>
+    unpackedImage({ file: image, fsType: "ext4", readOnly: false }, "/system", runProgram);
+
+  it.each([
+    [
+      "as make_ext4fs",
+      ["-O", "none,has_journal,ext_attr,resize_inode,filetype,extent,sparse_super,large_file,uninit_bg"],
+    ],
+    ["today's", []],
+    ["blocks of 1 KiB", ["-b", "1024"]],
+    ["ext3", ["-t", "ext3"]],
+  ] as const)("%s: nothing is lost, whatever the names", async (_name, options) => {
+    const [folder, image] = await packed(options, (tree) => {
+      for (const name of ["with space", 'quo"te', "back\\slash", "<12>", "größe-文件", "-dash", "#hash", "tab\tname"])
+        writeFileSync(join(tree, "many", name), name, { mode: 0o600 });
+      linkSync(join(tree, "large"), join(tree, "second name"));
+      chownSync(join(tree, "many"), 1000, 3003);
+    });
+    const before = kernelTree(folder, image);
+    const facts = run("dumpe2fs", "-h", image);
+    const unpacked = open(image);
+    await unpacked.folder();
+    expect(
+      Math.abs(
+        (await unpacked.freeBytes()) -
+          ((await openExt4(memoryReader(new Uint8Array(readFileSync(image))))) as Ext4Image).freeBytes,
+      ),
+    ).toBeLessThan(1);
+    await unpacked.release();
+    expect(kernelTree(folder, image)).toEqual(before);
+    const same =
+      /^(Filesystem (UUID|features|volume name)|Inode (count|size)|Block (count|size)|Directory Hash Seed):.*$/gm;
+    expect(run("dumpe2fs", "-h", image).match(same)).toEqual(facts.match(same));
+    const bytes = readFileSync(image);
+    expect(bytes.length).toBe(48 << 20);
+    expect(bytes.subarray(45 << 20, (45 << 20) + 6).toString()).toBe("behind");
+    const times = run("debugfs", "-R", "stat large", image);
+    expect(/Links: (\d+)/.exec(times)?.[1]).toBe("2");
+  });
+
+  it("what cannot be kept is refused before anything is changed", async () => {
+    const [, attributed] = await packed([], (tree) =>
+      run("setfattr", "-n", "user.kept", "-v", "x", join(tree, "large")),
+    );
+    const [, special] = await packed([], (tree) => run("mkfifo", join(tree, "pipe")));
+    for (const [image, found] of [
+      [attributed, { code: "UNSUPPORTED", details: { where: "/large", found: "user.kept" } }],
+      [special, { code: "UNSUPPORTED", details: { where: "/pipe" } }],
+    ] as const) {
+      const before = readFileSync(image);
+      await expect(open(image).folder()).rejects.toMatchObject(found);
+      expect(Buffer.compare(readFileSync(image), before)).toBe(0);
+    }
+    const [, full] = await packed([], () => undefined);
+    const before = readFileSync(full);
+    const unpacked = open(full);
+    writeFileSync(join(await unpacked.folder(), "too large"), Buffer.alloc(40 << 20, "x"));
+    expect(await unpacked.freeBytes()).toBe(0);
+    await expect(unpacked.release()).rejects.toMatchObject({ code: "DEVICE_NO_SPACE" });
+    expect(Buffer.compare(readFileSync(full), before)).toBe(0);
+  });
+});
+
 describe("rehearsals on an ext4 image", () => {
   // The incremental takes minutes: OTAFORGE_LONG=1.
   const packages = process.env["OTAFORGE_LONG"] === "1" ? ["full", "incr"] : ["full"];
@@ -305,6 +390,83 @@ describe("4.4 packages of files on an ext4 image", () => {
     const tree = kernelTree(onImage.folder, join(onImage.folder, "fs/system.img"));
     expect(Object.keys(tree).length).toBeGreaterThan(40);
     expect(tree).toEqual(await folderTree(onFolder.file));
+  });
+
+  const UNPRIVILEGED = [
+    // Nobody, who may read the project wherever it lies, and may neither mount nor give files away.
+    ["without root", ["--reuid", "65534", "--regid", "65534", "--clear-groups", "--inh-caps", "+dac_read_search"]],
+    ["as root of a container that may not mount", ["--bounding-set", "-sys_admin"]],
+  ] as const;
+
+  /** Runs the built command through setpriv. */
+  function installAs(rights: readonly string[], file: string, name: string): ReturnType<typeof spawn> {
+    const ambient = rights.includes("--inh-caps") ? ["--ambient-caps", "+dac_read_search"] : [];
+    const command = [process.execPath, "bin/otaforge", "install", vector(`ota44/basic/${name}/unsigned.zip`)];
+    const args = [...rights, ...ambient, "--", ...command, "--device", file, "--progress", "none"];
+    const env = { ...process.env, PATH: SBIN };
+    return spawn("setpriv", args, {
+      cwd: join(import.meta.dirname, "../.."),
+      stdio: ["ignore", "ignore", "pipe"],
+      env,
+    });
+  }
+  const ended = async (child: ReturnType<typeof spawn>): Promise<{ code: number | null; err: string }> => {
+    let err = "";
+    child.stderr?.on("data", (chunk) => (err += String(chunk)));
+    return { code: await new Promise((done) => child.on("close", (code) => done(code))), err };
+  };
+
+  for (const [who, rights] of UNPRIVILEGED) {
+    it.each(["full", "incr"])(
+      `${who}, %s ends as mounted: content, modes, owners, labels, capabilities`,
+      async (name) => {
+        const [own, mounted] = [await oldDevice(true), await oldDevice(true)];
+        const image = join(own.folder, "fs/system.img");
+        const before = run("dumpe2fs", "-h", image);
+        run("chown", "-R", "65534:65534", own.folder);
+        expect(await ended(installAs(rights, own.file, name))).toMatchObject({ code: 0 });
+        await install(mounted.file, name);
+        const tree = kernelTree(own.folder, image);
+        expect(Object.keys(tree).length).toBeGreaterThan(40);
+        expect(tree).toEqual(kernelTree(mounted.folder, join(mounted.folder, "fs/system.img")));
+        expect(readdirSync(join(own.folder, "fs")).filter((file) => file.includes("unpacked"))).toEqual([]);
+        // An incremental keeps the file system it found; a full package makes a new one.
+        const same =
+          /^(Filesystem (UUID|features|volume name)|Inode count|Block (count|size)|Reserved block count):.*$/gm;
+        if (name === "incr") expect(run("dumpe2fs", "-h", image).match(same)).toEqual(before.match(same));
+      },
+    );
+  }
+
+  it("without root, a killed installation is finished by the same command, and files of another image are refused", async () => {
+    const { folder, file } = await oldDevice(true);
+    const image = join(folder, "fs/system.img");
+    run("chown", "-R", "65534:65534", folder);
+    const rights = UNPRIVILEGED[0][1];
+    for (const wait of [0, 60, 200]) {
+      const child = installAs(rights, file, "incr");
+      const end = ended(child);
+      const seen = (): boolean => readdirSync(join(folder, "fs")).includes("system.img.unpacked");
+      while (!seen() && child.exitCode === null) await new Promise((done) => setTimeout(done, 1));
+      await new Promise((done) => setTimeout(done, wait));
+      child.kill("SIGKILL");
+      await end;
+    }
+    expect(await ended(installAs(rights, file, "incr"))).toMatchObject({ code: 0 });
+    expect(kernelTree(folder, image)).toEqual(
+      await (async () => {
+        const mounted = await oldDevice(true);
+        await install(mounted.file, "incr");
+        return kernelTree(mounted.folder, join(mounted.folder, "fs/system.img"));
+      })(),
+    );
+    // What was unpacked of one image must not end up in another one.
+    mkdirSync(`${image}.unpacked/files`, { recursive: true });
+    writeFileSync(`${image}.unpacked/image.json`, JSON.stringify({ base: "1:2:3", room: 0 }));
+    run("chown", "-R", "65534:65534", folder);
+    const refused = await ended(installAs(rights, file, "incr"));
+    expect(refused.code).not.toBe(0);
+    expect(refused.err).toContain("has changed since");
   });
 
   it("a killed installation leaves a mount, which the next run takes away before it installs", async () => {

@@ -37,7 +37,7 @@ const TOOLS: readonly Tool[] = [
   },
   {
     program: "mount",
-    neededFor: "mount and unmount in update scripts, files inside file system images (as root)",
+    neededFor: "mount and unmount in update scripts, files inside file system images as root",
     debianPackage: "mount",
     where: "both",
   },
@@ -52,6 +52,12 @@ const TOOLS: readonly Tool[] = [
     neededFor: "format in update scripts, on a board and of file system images",
     debianPackage: "e2fsprogs",
     where: "both",
+  },
+  {
+    program: "debugfs",
+    neededFor: "files inside ext4 images without root",
+    debianPackage: "e2fsprogs",
+    where: "host",
   },
   {
     program: "openssl",

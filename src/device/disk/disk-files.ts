@@ -37,10 +37,12 @@ export interface DiskArea {
   readonly at: string;
   /** Real folder; undefined when {@link DiskArea.openFolder} gives it. */
   readonly folder: string | undefined;
-  /** A file system image: its files are reached by mounting it, and have attributes of their own. */
+  /** A file system image: its files are reached by mounting or unpacking it. */
   readonly openFolder?: () => Promise<string>;
+  /** Where the attributes of an unpacked image are noted; those of a mounted one are its own. */
+  readonly notes?: AttributeStore;
   readonly readOnly?: boolean;
-  readonly freeBytes?: number;
+  readonly freeBytes?: number | (() => Promise<number>);
   readonly volatile?: boolean;
 }
 
@@ -119,7 +121,7 @@ class DiskFiles implements FileStore {
 
   /** Where an area's attributes are noted: nowhere when its files hold them. */
   #notes(area: DiskArea): AttributeStore | undefined {
-    return area.openFolder === undefined ? this.#noted : undefined;
+    return area.notes ?? (area.openFolder === undefined ? this.#noted : undefined);
   }
 
   /** Walks to a path and lets `work` use it. System errors become typed ones. */
@@ -243,9 +245,11 @@ class DiskFiles implements FileStore {
     const stat = typeof real === "number" ? fstatSync(real) : real;
     const wanted = { ...notes.get(path), ...attributes };
     const { uid, gid, mode, capabilities, ...others } = wanted;
+    // Of an unpacked image everything is noted that was ever said: what was not is as root makes it there.
+    const kept = area.notes === undefined ? stat : undefined;
     notes.set(path, {
-      ...(uid === undefined || uid === stat.uid ? {} : { uid }),
-      ...(gid === undefined || gid === stat.gid ? {} : { gid }),
+      ...(uid === undefined || uid === kept?.uid ? {} : { uid }),
+      ...(gid === undefined || gid === kept?.gid ? {} : { gid }),
       ...(mode === undefined || mode === stat.mode % 0o10000 ? {} : { mode }),
       ...(capabilities === undefined || capabilities === 0n ? {} : { capabilities }),
       ...others,
@@ -423,7 +427,8 @@ class DiskFiles implements FileStore {
       try {
         const fs = await statfs(Buffer.concat([folder.self, Buffer.from("/.")]));
         return {
-          freeBytes: area.freeBytes ?? fs.bavail * fs.bsize,
+          freeBytes:
+            (typeof area.freeBytes === "function" ? await area.freeBytes() : area.freeBytes) ?? fs.bavail * fs.bsize,
           volatile: area.volatile ?? (fs.type === TMPFS || fs.type >>> 0 === RAMFS),
         };
       } finally {

@@ -1,9 +1,9 @@
 /**
  * Reads the files of an ext4 image without mounting it: names, contents, owners, modes, links, SELinux labels, capabilities. Total: any
- * bytes give a tree or an OtaError, within the sizes the image itself has. For rehearsals; nothing writes ext4 here.
+ * bytes give a tree or an OtaError, within the sizes the image itself has. Nothing writes ext4 here.
  */
 import { OtaError, decodeText, hexOffset } from "../../core/index.ts";
-import type { FileAttributes, RandomReader } from "../../core/index.ts";
+import type { ByteStream, FileAttributes, RandomReader } from "../../core/index.ts";
 import { readAttributes } from "./attributes.ts";
 import { blockMap } from "./block-map.ts";
 import type { BlockRun, Mapped } from "./block-map.ts";
@@ -17,17 +17,31 @@ export interface Ext4Entry {
   readonly path: string;
   readonly kind: "file" | "folder" | "link";
   readonly attributes: FileAttributes;
+  /** Name of an extended attribute that {@link Ext4Entry.attributes} does not have, where there is one. */
+  readonly otherAttribute?: string;
+  /** Last change of the content, milliseconds since 1970. */
+  readonly mtimeMs: number;
   /** Bytes; 0 for folders. */
   readonly size: number;
   /** Text of a link. */
   readonly link?: string;
+  /** Number of its inode: names of one file (hard links) have the same. */
+  readonly inode: number;
   content(): Promise<Uint8Array>;
+  /** The content in pieces. */
+  stream(): ByteStream;
 }
 
 export interface Ext4Image {
   readonly freeBytes: number;
-  /** All but the root and `lost+found`, each folder before what is in it. @throws OtaError DEVICE_IO, UNSUPPORTED */
-  entries(): AsyncGenerator<Ext4Entry>;
+  /**
+   * All but the root and `lost+found`, each folder before what is in it. Pipes, sockets and device nodes, which no update writes, are
+   * left out and named to `special`.
+   * @throws OtaError DEVICE_IO, UNSUPPORTED
+   */
+  entries(special?: (path: string) => void): AsyncGenerator<Ext4Entry>;
+  /** Attributes of the root (`""`) or `/lost+found`; undefined where there is none. @throws OtaError DEVICE_IO */
+  ownFolder(path: "" | "/lost+found"): Promise<FileAttributes | undefined>;
 }
 
 const ROOT_INODE = 2;
@@ -37,6 +51,8 @@ const ENCRYPTED = 0x800;
 /** Text of a link that lies in the inode: up to this many bytes. */
 const SHORT_LINK = 59;
 const MAX_LINK = 4096;
+/** Bytes of a content that are given at a time. */
+const PIECE = 1024 * 1024;
 
 /** Features by bit: what a reader has to know, and what it then does. */
 const KNOWN = 0x2 | 0x40 | 0x80 | 0x200 | 0x400 | 0x2000 | 0x4000 | 0x8000 | 0x10000 | 0x20000;
@@ -50,6 +66,7 @@ interface Inode extends Mapped {
   readonly mode: number;
   readonly uid: number;
   readonly gid: number;
+  readonly mtimeMs: number;
   readonly attributeBlock: number;
   /** Attributes inside the inode. */
   readonly inside: Uint8Array;
@@ -103,6 +120,7 @@ class Image implements Ext4Image {
       gid: inode.gidLow + inode.gidHigh * 65536,
       size: inode.sizeLow + inode.sizeHigh * HIGH,
       flags: inode.flags,
+      mtimeMs: inode.modified * 1000,
       map: inode.map,
       attributeBlock: inode.attributesLow + inode.attributesHigh * HIGH,
       inside: bytes.length > 128 ? bytes.subarray(Math.min(bytes.length, 128 + inode.extraSize)) : new Uint8Array(0),
@@ -121,15 +139,36 @@ class Image implements Ext4Image {
     return blockMap(inode, { blockSize: this.#blockSize, blocks, read: this.#block });
   }
 
+  /** Content and holes in order. */
+  async *#stream(inode: Inode): ByteStream {
+    // A hole has no blocks: a size beyond the image can only be one, and fills the memory or the disk.
+    if (inode.size > this.#reader.size) throw damaged("a file is larger than the image", `inode ${inode.number}`);
+    const what = `content of inode ${inode.number}`;
+    let at = 0;
+    const hole = function* (end: number): Generator<Uint8Array> {
+      for (; at < end; at += PIECE) yield new Uint8Array(Math.min(PIECE, end - at));
+      at = end;
+    };
+    for (const { block, start, count } of await this.#runs(inode)) {
+      const from = block * this.#blockSize;
+      const end = Math.min(from + count * this.#blockSize, inode.size);
+      if (from < at) throw damaged("blocks of a file are not in order", `inode ${inode.number}`);
+      if (from >= end) continue;
+      yield* hole(from);
+      for (; at < end; at = Math.min(at + PIECE, end)) {
+        yield await this.#read(start * this.#blockSize + (at - from), Math.min(PIECE, end - at), what);
+      }
+    }
+    yield* hole(inode.size);
+  }
+
   async #content(inode: Inode): Promise<Uint8Array> {
-    // A hole has no blocks: a size beyond the image can only be one, and fills the memory.
     if (inode.size > this.#reader.size) throw damaged("a file is larger than the image", `inode ${inode.number}`);
     const out = new Uint8Array(inode.size);
-    for (const { block, start, count } of await this.#runs(inode)) {
-      const at = block * this.#blockSize;
-      if (at >= out.length) continue;
-      const length = Math.min(count * this.#blockSize, out.length - at);
-      out.set(await this.#read(start * this.#blockSize, length, `content of inode ${inode.number}`), at);
+    let at = 0;
+    for await (const piece of this.#stream(inode)) {
+      out.set(piece, at);
+      at += piece.length;
     }
     return out;
   }
@@ -160,36 +199,53 @@ class Image implements Ext4Image {
     return found;
   }
 
-  async #attributes(inode: Inode): Promise<FileAttributes> {
+  async #attributes(inode: Inode): Promise<Pick<Ext4Entry, "attributes" | "otherAttribute">> {
     const { mode, uid, gid, inside, attributeBlock } = inode;
     const outside = attributeBlock === 0 ? undefined : await this.#block(attributeBlock);
-    return { mode: mode & 0o7777, uid, gid, ...readAttributes(inside, outside, `inode ${inode.number}`) };
+    const { labels, other } = readAttributes(inside, outside, `inode ${inode.number}`);
+    return {
+      attributes: { mode: mode & 0o7777, uid, gid, ...labels },
+      ...(other === undefined ? {} : { otherAttribute: other }),
+    };
   }
 
-  async *#folder(inode: Inode, path: string, seen: Set<number>): AsyncGenerator<Ext4Entry> {
+  async *#folder(
+    inode: Inode,
+    path: string,
+    seen: Set<number>,
+    special: (path: string) => void,
+  ): AsyncGenerator<Ext4Entry> {
     if (seen.has(inode.number)) throw damaged("a folder has two names", path);
     seen.add(inode.number);
     for (const [name, number] of await this.#names(inode)) {
       const child = `${path}/${name}`;
       if (child === "/lost+found") continue;
       const file = await this.#inode(number);
-      const common = { path: child, attributes: await this.#attributes(file) };
       const kind = file.mode & MODE.mask;
-      const none = async (): Promise<Uint8Array> => new Uint8Array(0);
+      const { mtimeMs } = file;
+      const common = { path: child, ...(await this.#attributes(file)), mtimeMs, inode: number };
+      const none = { content: async () => new Uint8Array(0), stream: async function* () {} };
       if (kind === MODE.folder) {
-        yield { ...common, kind: "folder", size: 0, content: none };
-        yield* this.#folder(file, child, seen);
+        yield { ...common, ...none, kind: "folder", size: 0 };
+        yield* this.#folder(file, child, seen, special);
       } else if (kind === MODE.link) {
-        yield { ...common, kind: "link", size: 0, link: await this.#link(file), content: none };
+        yield { ...common, ...none, kind: "link", size: 0, link: await this.#link(file) };
       } else if (kind === MODE.file) {
-        yield { ...common, kind: "file", size: file.size, content: () => this.#content(file) };
-      }
-      // Pipes, sockets and device nodes are nothing that an update writes.
+        const { size } = file;
+        yield { ...common, kind: "file", size, content: () => this.#content(file), stream: () => this.#stream(file) };
+      } else special(child);
     }
   }
 
-  async *entries(): AsyncGenerator<Ext4Entry> {
-    yield* this.#folder(await this.#inode(ROOT_INODE), "", new Set());
+  async *entries(special: (path: string) => void = () => undefined): AsyncGenerator<Ext4Entry> {
+    yield* this.#folder(await this.#inode(ROOT_INODE), "", new Set(), special);
+  }
+
+  async ownFolder(path: "" | "/lost+found"): Promise<FileAttributes | undefined> {
+    const root = await this.#inode(ROOT_INODE);
+    if (path === "") return (await this.#attributes(root)).attributes;
+    const found = (await this.#names(root)).find(([name]) => name === path.slice(1));
+    return found === undefined ? undefined : (await this.#attributes(await this.#inode(found[1]))).attributes;
   }
 }
 

@@ -31,6 +31,7 @@ export const INODE = layout("ext4 inode", 130, {
   mode: u16(0x00, { meaning: "kind and permissions" }),
   uidLow: u16(0x02, { meaning: "owner" }),
   sizeLow: u32(0x04, { meaning: "size of the content", unit: "bytes" }),
+  modified: u32(0x10, { meaning: "last change of the content", unit: "s since 1970" }),
   gidLow: u16(0x18, { meaning: "group" }),
   flags: u32(0x20, { meaning: "how the content is found", hex: true }),
   map: raw(0x28, 60, { meaning: "root of the extents, block numbers, or the text of a short link" }),
@@ -69,7 +70,7 @@ export const DIRECTORY_ENTRY = layout("ext4 directory entry", 8, {
 export const ATTRIBUTE_MAGIC = 0xea020000;
 export const ATTRIBUTE = layout("ext4 attribute entry", 16, {
   nameSize: u8(0, { meaning: "bytes of the name behind its prefix" }),
-  prefix: u8(1, { meaning: "6: security." }),
+  prefix: u8(1, { meaning: "number of what the name begins with" }),
   valueOffset: u16(2, { meaning: "where the value lies" }),
   valueInode: u32(4, { meaning: "inode with the value; 0: it lies here" }),
   valueSize: u32(8, { meaning: "size of the value", unit: "bytes" }),

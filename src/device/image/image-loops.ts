@@ -36,32 +36,22 @@ export interface LoopImage {
 
 /** One image's way from file to folder and back. */
 export interface ImageLoop {
-  /** Folder with the files of the image; mounts it when it is not. @throws OtaError UNSUPPORTED, DEVICE_BUSY, DEVICE_IO */
+  /** Folder with the files of the image; mounts or unpacks it when it is not. @throws OtaError UNSUPPORTED, DEVICE_BUSY, DEVICE_IO */
   folder(): Promise<string>;
-  /** Unmounts the image when it was mounted: its file then holds every change. @throws OtaError DEVICE_BUSY, DEVICE_IO */
+  /** Unmounts or packs the image when it was open: its file then holds every change. @throws OtaError DEVICE_BUSY, DEVICE_NO_SPACE, DEVICE_IO */
   release(): Promise<void>;
   /** Makes an empty file system in the image. `sizeBytes`: default the whole image. @throws OtaError DEVICE_* */
   format(fsType: string, sizeBytes?: number): Promise<void>;
 }
 
-/** Why files in images are out of reach of this process; undefined when they are not. */
-function outOfReach(): string | undefined {
-  if (process.platform !== "linux") return "images are mounted on Linux only";
-  return process.getuid?.() === 0 ? undefined : "only root mounts images";
-}
+/** Bit of the capability that mounting takes. */
+const CAP_SYS_ADMIN = 21n;
 
-/** @throws OtaError UNSUPPORTED */
-function refuseOutOfReach(file: string): void {
-  const found = outOfReach();
-  if (found === undefined) return;
-  throw new OtaError("UNSUPPORTED", {
-    what: "files inside a file system image are out of reach",
-    where: file,
-    found,
-    hint:
-      "Run the command as root on Linux, or describe the mount with dir, a folder with the image's files: " +
-      "debugfs -R 'rdump / FOLDER' IMAGE unpacks them. A rehearsal works on the image as it is.",
-  });
+/** Whether this process can mount images: root's right to do so, and loop devices, both of which containers often lack. */
+export function mountsImages(): boolean {
+  if (process.platform !== "linux" || !existsSync("/dev/loop-control")) return false;
+  const effective = /^CapEff:\s*([0-9a-f]+)$/m.exec(readFileSync("/proc/self/status", "utf8"))?.[1] ?? "0";
+  return ((BigInt(`0x${effective}`) >> CAP_SYS_ADMIN) & 1n) === 1n;
 }
 
 const needFolder = (): string => {
@@ -101,7 +91,7 @@ async function unmountFolder(run: RunProgram, folder: string): Promise<void> {
  * @throws OtaError DEVICE_BUSY when a program still uses such a mount, DEVICE_IO
  */
 export async function releaseLeftovers(files: readonly string[], run: RunProgram): Promise<void> {
-  if (files.length === 0 || outOfReach() !== undefined || !existsSync(MOUNT_FOLDER)) return;
+  if (files.length === 0 || !mountsImages() || !existsSync(MOUNT_FOLDER)) return;
   const marks = new Set(files.filter((file) => existsSync(file)).map(imageMark));
   for (const name of readdirSync(MOUNT_FOLDER)) {
     if (!marks.has(name.split(".")[2] ?? "") || (await ownerLives(name))) continue;
@@ -130,7 +120,6 @@ class Loop implements ImageLoop {
 
   async #mount(): Promise<string> {
     const { file, fsType, readOnly } = this.#image;
-    refuseOutOfReach(file);
     try {
       const mark = imageMark(file);
       for (const name of readdirSync(needFolder())) {
@@ -164,38 +153,45 @@ class Loop implements ImageLoop {
   }
 
   async format(fsType: string, sizeBytes?: number): Promise<void> {
-    const { file, readOnly } = this.#image;
-    // What is unpacked next could not be: the old file system stays.
-    refuseOutOfReach(file);
-    if (readOnly) throw new OtaError("DEVICE_READ_ONLY", { what: "is read-only", where: file });
-    if (fsType !== "ext4") {
-      throw new OtaError("UNSUPPORTED", {
-        what: "only ext4 is made in a file system image",
-        where: file,
-        found: fsType,
-        hint: "Describe the mount with dir: a folder that stands for it is emptied.",
-      });
-    }
-    let size: number;
-    try {
-      size = statSync(file).size;
-    } catch (e) {
-      throw deviceError(e, file) as Error;
-    }
-    // A negative size leaves that much room at the end.
-    const wanted = sizeBytes === undefined ? size : sizeBytes < 0 ? size + sizeBytes : sizeBytes;
-    if (wanted > size || wanted < EXT4_BLOCK) {
-      throw new OtaError("DEVICE_TOO_SMALL", {
-        what: "the file system does not fit into its image",
-        where: file,
-        expected: `at most ${size} bytes`,
-        found: wanted,
-      });
-    }
-    const blocks = String(Math.floor(wanted / EXT4_BLOCK));
-    const features = ["-O", EXT4_FEATURES, "-I", "256", "-m", "0", "-E", "root_owner=0:0"];
-    await need(this.#run, "mkfs.ext4", ["-F", "-q", "-b", String(EXT4_BLOCK), ...features, "--", file, blocks], file);
+    await formatExt4(this.#image, this.#run, fsType, sizeBytes);
   }
+}
+
+/** Makes an empty file system in an image that is not mounted. @throws OtaError DEVICE_*, UNSUPPORTED */
+export async function formatExt4(
+  { file, readOnly }: LoopImage,
+  run: RunProgram,
+  fsType: string,
+  sizeBytes?: number,
+): Promise<void> {
+  if (readOnly) throw new OtaError("DEVICE_READ_ONLY", { what: "is read-only", where: file });
+  if (fsType !== "ext4") {
+    throw new OtaError("UNSUPPORTED", {
+      what: "only ext4 is made in a file system image",
+      where: file,
+      found: fsType,
+      hint: "Describe the mount with dir: a folder that stands for it is emptied.",
+    });
+  }
+  let size: number;
+  try {
+    size = statSync(file).size;
+  } catch (e) {
+    throw deviceError(e, file) as Error;
+  }
+  // A negative size leaves that much room at the end.
+  const wanted = sizeBytes === undefined ? size : sizeBytes < 0 ? size + sizeBytes : sizeBytes;
+  if (wanted > size || wanted < EXT4_BLOCK) {
+    throw new OtaError("DEVICE_TOO_SMALL", {
+      what: "the file system does not fit into its image",
+      where: file,
+      expected: `at most ${size} bytes`,
+      found: wanted,
+    });
+  }
+  const blocks = String(Math.floor(wanted / EXT4_BLOCK));
+  const features = ["-O", EXT4_FEATURES, "-I", "256", "-m", "0", "-E", "root_owner=0:0"];
+  await need(run, "mkfs.ext4", ["-F", "-q", "-b", String(EXT4_BLOCK), ...features, "--", file, blocks], file);
 }
 
 /** {@link ImageLoop} of an image file. */
