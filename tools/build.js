@@ -15,16 +15,18 @@ execFileSync(process.execPath, [tool("typescript/bin/tsc"), "-p", "tsconfig.buil
   stdio: "inherit",
 });
 await buildCore(fileURLToPath(new URL("../dist/delta/core.wasm", import.meta.url)));
-// One file with all of a small command: each module of its own costs some 60 KiB of memory and a millisecond. It stands beside
-// the core, which it looks for there.
-await build({
-  configFile: false,
-  logLevel: "warn",
-  build: {
-    ssr: fileURLToPath(new URL("../dist/cli/quick-patch.js", import.meta.url)),
-    outDir: fileURLToPath(new URL("../dist/delta", import.meta.url)),
-    emptyOutDir: false,
-    target: "node20",
-    rollupOptions: { output: { entryFileNames: "quick-patch.js", chunkFileNames: "quick-patch-[name].js" } },
-  },
-});
+// One file with all of a command in its usual form: each module of its own costs some 60 KiB of memory and a millisecond. They stand
+// beside the core, which they look for there.
+for (const name of ["quick-patch", "quick-diff"]) {
+  await build({
+    configFile: false,
+    logLevel: "warn",
+    build: {
+      ssr: fileURLToPath(new URL(`../dist/cli/${name}.js`, import.meta.url)),
+      outDir: fileURLToPath(new URL("../dist/delta", import.meta.url)),
+      emptyOutDir: false,
+      target: "node20",
+      rollupOptions: { output: { entryFileNames: `${name}.js`, chunkFileNames: `${name}-[name].js` } },
+    },
+  });
+}

@@ -3,14 +3,14 @@ import { quickPatch, quickRequest } from "./quick-patch.ts";
 
 describe("the patch command's short form", () => {
   it("reads three files and the options that change nothing but the report", () => {
-    const names = { old: "a", fresh: "b", patch: "c" };
-    expect(quickRequest(["a", "b", "c"])).toEqual({ ...names, json: false, style: "auto" });
+    const rest = { operands: ["a", "b", "c"], values: new Map() };
+    expect(quickRequest(["a", "b", "c"])).toEqual({ ...rest, json: false, style: "auto" });
     expect(quickRequest(["a", "--json", "b", "--progress", "none", "c"])).toEqual({
-      ...names,
+      ...rest,
       json: true,
       style: "none",
     });
-    expect(quickRequest(["--progress=json", "a", "b", "c"])).toEqual({ ...names, json: false, style: "json" });
+    expect(quickRequest(["--progress=json", "a", "b", "c"])).toEqual({ ...rest, json: false, style: "json" });
   });
 
   it.each([

@@ -3,7 +3,6 @@
  * modules and V8's optimiser would take more memory than the patch. Whatever it does not know, above all what is wrong, is left
  * to the full command, which says the same in the same words.
  */
-import { fstatSync, writeSync } from "node:fs";
 import { resolve } from "node:path";
 import { setFlagsFromString } from "node:v8";
 import { applyBsdiff40 } from "../delta/bsdiff40/apply.ts";
@@ -13,89 +12,25 @@ import { createMemory, createWasmCore, loadCoreModule } from "../delta/core.node
 import { openBlockingReader } from "../device/blocking-reader.ts";
 import type { Io } from "./io.ts";
 import { patchReport, writePatched } from "./patched-file.ts";
-import { isProgressStyle, paintProgress, type ProgressStyle } from "./progress.ts";
+import { paintProgress } from "./progress.ts";
 import { printReport } from "./report.ts";
 import { launch } from "./run.ts";
-
-interface Request {
-  readonly old: string;
-  readonly fresh: string;
-  readonly patch: string;
-  readonly json: boolean;
-  readonly style: ProgressStyle;
-}
+import { paints, plainIo, shortRequest, type ShortRequest } from "./short-form.ts";
 
 /** The arguments behind `patch`; undefined when there is anything unusual about them. */
-export function quickRequest(argv: readonly string[]): Request | undefined {
-  const operands: string[] = [];
-  let json = false;
-  let style = "auto";
-  for (let i = 0; i < argv.length; i++) {
-    const word = argv[i] as string;
-    if (word === "--json") json = true;
-    else if (word === "--progress") style = argv[++i] ?? "";
-    else if (word.startsWith("--progress=")) style = word.slice("--progress=".length);
-    else if (word.startsWith("-")) return undefined;
-    else operands.push(word);
-  }
-  const [old, fresh, patch] = operands;
-  if (operands.length !== 3 || old === undefined || fresh === undefined || patch === undefined) return undefined;
-  return isProgressStyle(style) ? { old, fresh, patch, json, style } : undefined;
-}
-
-/** Linux's number of /dev/null: the only character device that is no terminal and usual here. */
-const NULL_DEVICE = 0x103;
-
-/** Whether progress would be painted: that takes what this form leaves out. */
-function paints(style: ProgressStyle): boolean {
-  if (style !== "auto") return false;
-  const stat = fstatSync(2);
-  return stat.isCharacterDevice() && stat.rdev !== NULL_DEVICE;
-}
-
-/** Writes all of a text to a descriptor. A reader that went away is no failure of ours. */
-function writeText(file: number, text: string | Uint8Array): void {
-  const bytes = typeof text === "string" ? Buffer.from(text) : text;
-  for (let done = 0; done < bytes.length;) {
-    try {
-      done += writeSync(file, bytes, done);
-    } catch (e) {
-      const { code } = e as NodeJS.ErrnoException;
-      if (code === "EPIPE") process.exit(0);
-      if (code !== "EAGAIN") throw e;
-      // A pipe that does not block and is full: its reader gets time.
-      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
-    }
-  }
-}
-
-/** Standard streams by their descriptors: Node's own bring sockets and terminals with them. */
-function plainIo(signal: AbortSignal): Io {
-  return {
-    out: (text) => {
-      writeText(1, text);
-    },
-    err: (text) => {
-      writeText(2, text);
-    },
-    stdin: (async function* () {})(),
-    errIsTerminal: false,
-    columns: 80,
-    env: process.env,
-    cwd: process.cwd(),
-    signal,
-  };
+export function quickRequest(argv: readonly string[]): ShortRequest | undefined {
+  return shortRequest(argv, []);
 }
 
 /** Opens the files; undefined when one cannot be, or the patch is of another format. */
-async function opened(request: Request) {
+async function opened({ operands: [old, , patch] }: ShortRequest) {
   const files: Awaited<ReturnType<typeof openBlockingReader>>[] = [];
   try {
-    for (const name of [request.old, request.patch]) files.push(await openBlockingReader(resolve(name)));
-    const [old, patch] = files;
-    if (old !== undefined && patch !== undefined && isBsdiff40(await patch.read(0, Math.min(8, patch.size)))) {
-      return { old, patch };
-    }
+    const from = await openBlockingReader(resolve(old));
+    files.push(from);
+    const by = await openBlockingReader(resolve(patch));
+    files.push(by);
+    if (isBsdiff40(await by.read(0, Math.min(8, by.size)))) return { old: from, patch: by };
   } catch {
     // The full command opens them once more and says what is wrong.
   }
@@ -118,6 +53,7 @@ export async function quickPatch(argv: readonly string[]): Promise<boolean> {
   setFlagsFromString("--no-opt");
   setFlagsFromString("--semi-space-growth-factor=1");
   const { old, patch } = files;
+  const name = request.operands[1];
   const main = async (_: readonly string[], io: Io): Promise<number> => {
     const startMs = performance.now();
     const progress = paintProgress(io, request.style);
@@ -131,10 +67,10 @@ export async function quickPatch(argv: readonly string[]): Promise<boolean> {
           progress.progress(event);
         },
       });
-      const made = await writePatched(content, resolve(request.fresh));
+      const made = await writePatched(content, resolve(name));
       progress.done();
       const sizes = { oldSize: old.size, patchSize: patch.size };
-      const report = patchReport({ format: "bsdiff40", ...sizes, ...made, name: request.fresh, startMs });
+      const report = patchReport({ format: "bsdiff40", ...sizes, ...made, name, startMs });
       return printReport(report, request, io);
     } finally {
       old.close();

@@ -1,15 +1,14 @@
 /** `otaforge diff OLD NEW PATCH`: the argument order of bsdiff. */
 import { Option } from "commander";
-import { writeFile } from "node:fs/promises";
 import { resolve } from "node:path";
-import { formatBytes } from "../../core/progress.ts";
 import { OtaError } from "../../core/errors.ts";
 import type { Effort } from "../../delta/bsdiff40/plan.ts";
 import { openFileReader } from "../../device/file-reader.ts";
 import { newCommand, type Subcommand } from "../command.ts";
+import { diffReport, writeDiffed } from "../diffed-file.ts";
 import { DELTA_FORMATS, repackNames } from "../../library/delta-formats.ts";
 import { commonOptions, printReport, wholeNumber, withSharedOptions, type SharedValues } from "../options.ts";
-import { readWhole, writeBeside } from "../write-beside.ts";
+import { readWhole } from "../write-beside.ts";
 
 interface Values extends SharedValues {
   format: string;
@@ -69,27 +68,11 @@ export const diffCommand: Subcommand = {
             ...(bonus === undefined ? {} : { bonus }),
             ...(values.repack === undefined ? {} : { repack: repackNames(values.repack) }),
           });
-          const patchSize = parts.reduce((sum, part) => sum + part.length, 0);
-          await writeBeside(resolve(io.cwd, patchName), (file) => writeFile(file, parts));
+          const patchSize = await writeDiffed(parts, resolve(io.cwd, patchName));
           progress.done();
-          const seconds = (performance.now() - startMs) / 1000;
-          const percent = fresh.size === 0 ? 100 : (100 * patchSize) / fresh.size;
-          const json = {
-            format: format.name,
-            effort: values.effort,
-            oldSize: old.size,
-            newSize: fresh.size,
-            patchSize,
-            ratio: fresh.size === 0 ? null : patchSize / fresh.size,
-            seconds: Math.round(seconds * 1000) / 1000,
-            core: engine.core,
-            threads: engine.threads,
-            ...details,
-          };
-          const text =
-            `${patchName}: ${formatBytes(patchSize)}, ${percent.toFixed(1)} % of ${formatBytes(fresh.size)}, ` +
-            `${format.name}, ${seconds.toFixed(1)} s`;
-          done(printReport({ text, json, exitCode: 0 }, values, io));
+          const run = { format: format.name, effort: values.effort, engine, details, name: patchName, startMs };
+          const report = diffReport({ ...run, oldSize: old.size, newSize: fresh.size }, patchSize);
+          done(printReport(report, values, io));
         } finally {
           await engine.close();
           await old.close();

@@ -58,6 +58,10 @@ export const SETTINGS: Readonly<Record<Effort, Settings>> = Object.freeze({
   max: { step: 1, passes: 3, patient: true, spread: 4, cutting: CUT_FINE, prior: ROUGH_PRIOR, scale: 100 },
 });
 
+export function isEffort(text: string): text is Effort {
+  return Object.hasOwn(SETTINGS, text);
+}
+
 /** Entry distance of the tables looked for: ELF64 RELA. */
 const TABLE_STRIDE = 24;
 
