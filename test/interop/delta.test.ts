@@ -111,6 +111,30 @@ function* samples(): Generator<[string, Uint8Array]> {
   yield ["all bytes alike but the last", new Uint8Array(400_000).fill(1, 399_999)];
 }
 
+describe("otaforge diff", () => {
+  const program = fileURLToPath(new URL("../../bin/otaforge", import.meta.url));
+
+  it.each([[[]], [["--effort", "fast", "--jobs", "1"]]])(
+    "makes the same patch and says the same in its short form and in full: %j",
+    (options) => {
+      const [old, fresh] = programLike(600_000, 33);
+      writeFileSync(file("old"), old);
+      writeFileSync(file("new"), fresh);
+      const made = [[], ["--vendor-compatible"]].map((more) => {
+        const names = [file("old"), file("new"), file("patch")];
+        const args = [program, "diff", ...names, "--json", ...options, ...more];
+        const { status, stdout } = spawnSync(process.execPath, args, { encoding: "utf8" });
+        expect(status).toBe(0);
+        return { report: { ...(JSON.parse(stdout) as object), seconds: 0 }, patch: readFileSync(file("patch")) };
+      });
+      expect(made[0]?.report).toMatchObject({ format: "bsdiff40", core: "wasm", newSize: fresh.length });
+      expect(made[1]).toEqual(made[0]);
+      execFileSync("bspatch", [file("old"), file("out"), file("patch")]);
+      expect(same(new Uint8Array(readFileSync(file("out"))), fresh)).toBe(true);
+    },
+  );
+});
+
 describe("otaforge patch", () => {
   const program = fileURLToPath(new URL("../../bin/otaforge", import.meta.url));
   const run = (...args: string[]) => spawnSync(process.execPath, [program, "patch", ...args], { encoding: "utf8" });
