@@ -23,11 +23,15 @@ export class JobThread<Job> {
     this.#data = data;
   }
 
-  /** Begins the thread, unless it runs. */
+  /** Begins the thread, unless it runs. One that ended by itself (memory ran out) begins anew. */
   start(): Worker {
     if (this.#worker === undefined) {
-      this.#worker = new Worker(this.#file, { workerData: this.#data });
-      this.#worker.unref();
+      const worker = new Worker(this.#file, { workerData: this.#data });
+      worker.unref();
+      worker.once("exit", () => {
+        if (this.#worker === worker) this.#worker = undefined;
+      });
+      this.#worker = worker;
     }
     return this.#worker;
   }
@@ -36,20 +40,24 @@ export class JobThread<Job> {
   async run(job: Job, moved: readonly Uint8Array[]): Promise<Uint8Array> {
     const worker = this.start();
     worker.ref();
+    let forget = (): void => undefined;
     try {
       return await new Promise<Uint8Array>((resolve, reject) => {
-        worker.once("error", reject);
-        worker.once("exit", () => {
+        const ended = (): void => {
           reject(new Error("the thread has ended"));
-        });
-        worker.once("message", ({ bytes, error }: Reply) => {
+        };
+        const answered = ({ bytes, error }: Reply): void => {
           if (bytes === undefined) reject(errorOf(error ?? { message: "a thread gave nothing" }));
           else resolve(bytes);
-        });
+        };
+        worker.on("error", reject).on("exit", ended).on("message", answered);
+        forget = () => {
+          worker.off("error", reject).off("exit", ended).off("message", answered);
+        };
         worker.postMessage(job, moved.map((bytes) => bytes.buffer) as ArrayBuffer[]);
       });
     } finally {
-      for (const event of ["error", "exit", "message"]) worker.removeAllListeners(event);
+      forget();
       // The program may end while a thread nobody ended is idle.
       worker.unref();
     }
