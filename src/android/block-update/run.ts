@@ -20,6 +20,7 @@ import type { BlockJournal } from "./progress.ts";
 import { parseRanges, rangesOverlap } from "./ranges.ts";
 import type { RangeSet } from "./ranges.ts";
 import { Stash } from "./stash.ts";
+import { stashNeed } from "./stash-need.ts";
 import { parseTransferList } from "./transfer-list.ts";
 import type { TransferList } from "./transfer-list.ts";
 
@@ -429,13 +430,24 @@ class BlockRun {
     return this.#ranges(this.#words[index] ?? "").blocks;
   }
 
+  /** Blocks of room the stash must have before the first command writes. */
+  async #room(): Promise<number> {
+    const { version, maxStashed } = this.#list;
+    const { profile, journal } = this.#context;
+    const stated = version >= 2 ? maxStashed : 0;
+    if (profile !== "safe" || !this.#request.write) return stated;
+    // A list that is continued needs only what its rest needs; from version 3 on every command is looked at again.
+    const done = (await journal?.load())?.done ?? 0;
+    return done > 0 ? stashNeed(this.#list, done) : Math.max(stated, stashNeed(this.#list, 0));
+  }
+
   async run(): Promise<boolean> {
-    const { version, commands, total, maxStashed } = this.#list;
+    const { version, commands, total } = this.#list;
     const { write, target, name } = this.#request;
     const { journal } = this.#context;
     const stashing = version >= 2 || (journal !== undefined && write);
     if (stashing) {
-      const opened = await this.#stash.open(version >= 2 ? maxStashed : 0);
+      const opened = await this.#stash.open(await this.#room());
       if (opened === "failed") return false;
       this.#createdStash = opened === "created";
     }

@@ -48,8 +48,10 @@ export class Stash {
         await files.makeFolder(this.folder, 0o700);
         await files.syncFolder(BASE);
         const room = await checkCacheSpace(this.#context, maxBlocks * BLOCK_SIZE, keep);
-        if (!room) log("not enough space for stash\n");
-        return room ? "created" : "failed";
+        if (room) return "created";
+        log("not enough space for stash\n");
+        await files.remove(this.folder);
+        return "failed";
       }
       log(`using existing stash ${this.folder}/\n`);
       let used = 0;

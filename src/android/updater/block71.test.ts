@@ -116,6 +116,23 @@ describe("block packages run again in the safe profile", () => {
     }
   });
 
+  it.each(["v1/incr", "v2/incr", "v3/incr"])("%s: a cache of any size takes all of it or nothing", async (path) => {
+    const spec = await blockSpec(path.slice(0, 2));
+    const old = sha1(await imageOf(createSimulatedDevice(spec)));
+    const results = new Set<number>();
+    for (let blocks = 4; blocks <= 60; blocks += 4) {
+      const cache = { node: `${BY_NAME}/cache`, capacityBytes: blocks * 4096 };
+      const on = createSimulatedDevice({ ...spec, fileSystems: { "/cache": cache } });
+      const got = await go(on, path);
+      results.add(got.exitCode);
+      if (got.exitCode === 0) continue;
+      expect(await systemSha1(on), `${blocks} blocks\n${got.log}`).toBe(old);
+      expect(written(on)).toEqual([]);
+      expect(await on.files.list("/cache/recovery")).toEqual([]);
+    }
+    expect([...results].sort()).toEqual([0, 7]);
+  });
+
   it.each(["v1/incr", "v2/incr"])("%s: notes of earlier runs are not believed over another content", async (path) => {
     const start = await device(path.slice(0, 2));
     const old = await imageOf(start);

@@ -1,0 +1,50 @@
+/**
+ * Room a transfer list needs on /cache. The number in its head counts stashes alone up to version 2, whose overlapping sources
+ * are kept on /cache here as well, so that a cut can be made good.
+ */
+import { parseRanges, rangesOverlap } from "./ranges.ts";
+import type { TransferList } from "./transfer-list.ts";
+
+/** Where the parts of a command with a source stand among its words. */
+function places(name: string, version: number): { readonly target: number; readonly source: number } {
+  const first = name === "move" ? 1 : 3;
+  if (version === 1) return { source: first, target: first + 1 };
+  const target = version === 2 ? first : first + (name === "move" ? 1 : 2);
+  return { target, source: target + 2 };
+}
+
+/** Blocks a command saves before it overwrites its own source, and from version 3 on the name they get. */
+function overlapOf(words: readonly string[], version: number): { readonly blocks: number; readonly id?: string } {
+  const name = words[0] as string;
+  const { target, source } = places(name, version);
+  const [to, from] = [parseRanges(words[target] ?? ""), parseRanges(words[source] ?? "")];
+  if (to === undefined || from === undefined || !rangesOverlap(from, to)) return { blocks: 0 };
+  if (version === 1) return { blocks: from.blocks };
+  const count = words[target + 1] ?? "";
+  const blocks = /^\d{1,10}$/.test(count) ? Number(count) : 0;
+  const id = version === 2 ? undefined : words[name === "move" ? 1 : 3];
+  return { blocks, ...(id === undefined ? {} : { id }) };
+}
+
+/**
+ * Most blocks that lie on /cache at once while the commands from number `first` on run. Words that are no command and ranges that
+ * are none count nothing: the run finds them.
+ */
+export function stashNeed({ version, commands }: TransferList, first: number): number {
+  const live = new Map<string, number>();
+  let most = 0;
+  for (const [line, text] of commands.entries()) {
+    const words = text.split(" ");
+    const [name, id = ""] = words as [string, string?];
+    let own = 0;
+    if (name === "stash" && !live.has(id)) live.set(id, parseRanges(words[2] ?? "")?.blocks ?? 0);
+    else if (name === "free") live.delete(id);
+    else if (name === "move" || name === "bsdiff" || name === "imgdiff") {
+      const overlap = overlapOf(words, version);
+      own = overlap.id !== undefined && live.has(overlap.id) ? 0 : overlap.blocks;
+    }
+    if (line < first) continue;
+    most = Math.max(most, [...live.values()].reduce((sum, n) => sum + n, 0) + own);
+  }
+  return most;
+}
