@@ -219,6 +219,15 @@ export async function installPayload(
     }
   }
   const slot = otherSlot(running);
+  // A board knows what it started; elsewhere it is what somebody says, against what was noted.
+  if (slots?.unbootable === running && device.kind !== "board") {
+    throw new OtaError("ANDROID_PREFLIGHT", {
+      what: "the slot that is said to run was left half-written by an interrupted payload",
+      where: `slot ${running}`,
+      expected: `slot ${slot} as the running one`,
+      hint: `Run the same command with --running ${slot}; it finishes slot ${running}. Nothing was written.`,
+    });
+  }
   const planned = await planPayload(device, payload, {
     nodeOf,
     running,

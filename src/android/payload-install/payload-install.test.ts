@@ -1,5 +1,7 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
+import { OtaError } from "../../core/errors.ts";
+import type { NodeStore } from "../../core/ports.ts";
 import { memoryReader } from "../../core/streams.ts";
 import { createSimulatedDevice, nodeCodecs } from "../../device/index.ts";
 import { openJournal } from "../../device/journal.ts";
@@ -102,11 +104,48 @@ describe("payloads on A/B devices", () => {
   it.each([
     ["another base", { system_a: new Uint8Array(65536) }, "ANDROID_PAYLOAD_BASE"],
     ["no partition", { boot_b: undefined }, "ANDROID_PREFLIGHT"],
+    ["a base too small", { system_a: new Uint8Array(4096) }, "ANDROID_PAYLOAD_BASE"],
     ["a partition too small", { system_b: new Uint8Array(4096) }, "DEVICE_TOO_SMALL"],
   ] as const)("refuses %s with nothing written", async (_what, changes, code) => {
     const device = abDevice(changes);
     await expect(update(device, "delta-unsigned")).rejects.toMatchObject({ code });
     expect(device.log).toHaveLength(0);
+  });
+
+  it("writes no partition when the last of them cannot be written", async () => {
+    const device = abDevice();
+    const { nodes } = device;
+    const readOnly = new OtaError("DEVICE_READ_ONLY", { what: "permission is missing", where: node("system_b") });
+    const guarded: NodeStore = {
+      info: (path) => nodes.info(path),
+      open: async (path, access) => {
+        if (access === "write" && path === node("system_b")) throw readOnly;
+        return nodes.open(path, access);
+      },
+    };
+    const watched = new Proxy(device, {
+      get: (target, name) => (name === "nodes" ? guarded : (Reflect.get(target, name) as unknown)),
+    });
+    await expect(update(watched, "delta-unsigned")).rejects.toMatchObject({
+      code: "DEVICE_READ_ONLY",
+      details: { hint: expect.stringContaining("Nothing was written.") as string },
+    });
+    expect(device.log).toHaveLength(0);
+  });
+
+  it("does not take a half-written slot for the running one", async () => {
+    const device = abDevice();
+    device.cutPower({ write: 10, phase: "after", unflushed: "dropped", seed: 1 });
+    await expect(update(device, "full-unsigned")).rejects.toThrow();
+    const again = device.restart();
+    const writes = again.targetWrites;
+    const told = new Proxy(again, {
+      get: (target, name) => (name === "running" ? "b" : (Reflect.get(target, name) as unknown)),
+    });
+    await expect(update(told, "full-unsigned")).rejects.toMatchObject({ code: "ANDROID_PREFLIGHT" });
+    expect(again.targetWrites).toBe(writes);
+    await update(again, "full-unsigned");
+    await expectNew(again);
   });
 
   it("refuses damaged payloads, unsigned ones and signatures of other keys with nothing written", async () => {

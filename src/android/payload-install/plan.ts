@@ -1,6 +1,6 @@
 /** Whether a payload can be written to a device's other slot: everything that can be known before the first write. */
 import { equalBytes, toHex } from "../../core/bytes.ts";
-import { OtaError } from "../../core/errors.ts";
+import { isOtaError, OtaError } from "../../core/errors.ts";
 import type { Cancel, Device, ProgressSink } from "../../core/ports.ts";
 import { checkCancel, streamRange } from "../../core/streams.ts";
 import type { PartitionUpdate, Payload } from "../payload/index.ts";
@@ -91,8 +91,20 @@ async function checkTimestamp(device: Device, payload: Payload, allowDowngrade: 
   });
 }
 
+/** One partition that cannot be written must be known before another one is. @throws OtaError DEVICE_READ_ONLY, DEVICE_BUSY */
+async function checkWritable(device: Device, node: string): Promise<void> {
+  try {
+    await (await device.nodes.open(node, "write")).close();
+  } catch (e) {
+    if (!isOtaError(e) || e.details.hint !== undefined) throw e;
+    const hint = `Nothing was written. ${node} must be writable and not in use.`;
+    throw new OtaError(e.code, { ...e.details, hint }, e);
+  }
+}
+
 /**
- * Finds the nodes and checks sizes, kinds of operations, time and, for deltas, the digest of every old partition.
+ * Finds the nodes and checks sizes, kinds of operations, time and, for deltas, the digest of every old partition; whether the new
+ * ones can be written comes last.
  * @throws OtaError ANDROID_PREFLIGHT, ANDROID_PAYLOAD_BASE, ANDROID_PAYLOAD_OPERATION, TRUST_DOWNGRADE, DEVICE_*
  */
 export async function planPayload(device: Device, payload: Payload, options: PlanOptions): Promise<PlannedPartition[]> {
@@ -153,8 +165,11 @@ export async function planPayload(device: Device, payload: Payload, options: Pla
         hint: "Install the version before it first, or a full payload. Nothing was written.",
       });
     if (source === undefined) throw base("no such partition");
-    const found = await hashNode(device, source, update.oldInfo.size ?? 0, { ...watch, item: name });
+    const [size = 0, room = 0] = [update.oldInfo.size, (await device.nodes.info(source))?.size];
+    if (room < size) throw base(`a partition of ${room} bytes, ${size} are needed`);
+    const found = await hashNode(device, source, size, { ...watch, item: name });
     if (!equalBytes(found, expected)) throw base(toHex(found));
   }
+  for (const { target } of planned) await checkWritable(device, target);
   return planned;
 }
