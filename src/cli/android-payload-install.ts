@@ -1,6 +1,6 @@
 /** `otaforge install` and `otaforge rehearse` for A/B payloads, bare or in a package. */
 import { admitPayload, checkBattery, installPayload, raiseFloor, runningSlot } from "../android/index.ts";
-import type { PayloadInstallReport } from "../android/index.ts";
+import type { Payload, PayloadInstallReport } from "../android/index.ts";
 import type { Device, RandomReader } from "../core/ports.ts";
 import { readDescription } from "../device/index.ts";
 import type { OpenedDevice } from "../device/index.ts";
@@ -8,7 +8,7 @@ import { loadAndroidKeys } from "./android-verify.ts";
 import { readBattery } from "./battery.ts";
 import type { InstallOptions, RehearseOptions, Report } from "./family.ts";
 import type { PayloadRehearsal } from "./payload-rehearsal.ts";
-import { findSlotNode, slotNodes } from "./slot-nodes.ts";
+import { checkSlotFiles, findSlotNode, slotNodes } from "./slot-nodes.ts";
 
 function payloadInstallReport(report: PayloadInstallReport, signature: string): Report {
   const { slot, partitions, already, resumed } = report;
@@ -35,6 +35,8 @@ function payloadInstallReport(report: PayloadInstallReport, signature: string): 
   };
 }
 
+const namesOf = ({ manifest }: Payload): string[] => manifest.partitions.flatMap(({ name }) => name ?? []);
+
 /** Installs a payload. The caller holds the lock. */
 export async function installAndroidPayload(
   reader: RandomReader,
@@ -53,8 +55,10 @@ export async function installAndroidPayload(
   });
   if (profile === "safe") checkBattery(await readBattery(device));
   const description = "description" in device ? (device as OpenedDevice).description : {};
+  const nodeOf = findSlotNode(slotNodes(description), device.kind === "board");
+  checkSlotFiles(description, nodeOf, namesOf(admitted.payload));
   const report = await installPayload(device, admitted.payload, {
-    nodeOf: findSlotNode(slotNodes(description), device.kind === "board"),
+    nodeOf,
     metadataHash: admitted.metadataHash,
     allowDowngrade: admitted.metadata.downgrade || profile === "vendor",
     progress,

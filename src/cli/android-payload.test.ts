@@ -1,6 +1,15 @@
 // payload.bin at the front door: inspect, extract, compare (test/vectors/android/payload/generated).
 import { createHash } from "node:crypto";
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  existsSync,
+  linkSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
@@ -10,6 +19,7 @@ import { nodeDigests } from "../device/index.ts";
 import { payloadReport } from "./android-payload.ts";
 import type { Subcommand } from "./command.ts";
 import { compareCommand } from "./commands/compare.ts";
+import { installCommand } from "./commands/install.ts";
 import { extractCommand } from "./commands/extract.ts";
 import { signCommand } from "./commands/sign.ts";
 import { inspectCommand } from "./commands/inspect.ts";
@@ -147,5 +157,30 @@ describe("payload.bin at the front door", () => {
     const damaged = await run(signCommand, [file("neg-flip-blob-byte"), "--key", `${key}.pk8`, "-o", output]);
     expect(damaged.code).toBe(3);
     expect(existsSync(output)).toBe(false);
+  });
+});
+
+describe("installing a payload on files", () => {
+  it("writes nothing when two partitions lie in one file, under whatever name", async () => {
+    const folder = join(scratch, "one-file");
+    mkdirSync(folder);
+    const nodes: Record<string, object> = {};
+    for (const [name, slot] of ["boot", "system"].flatMap((n) => [[n, "a"] as const, [n, "b"] as const])) {
+      const image = `${name}_${slot}.img`;
+      copyFileSync(join(ROOT, `${name}-old.img`), join(folder, image));
+      nodes[`/dev/block/by-name/${name}_${slot}`] = { file: image, kind: "block" };
+    }
+    const before = readFileSync(join(folder, "boot_a.img"));
+    rmSync(join(folder, "boot_b.img"));
+    linkSync(join(folder, "boot_a.img"), join(folder, "boot_b.img"));
+    const device = join(folder, "DEVICE.json");
+    writeFileSync(device, JSON.stringify({ family: "android", running: "a", nodes }));
+    const { code, err } = await run(installCommand, [file("full-unsigned"), "--device", device, "--progress", "none"]);
+    expect({ code, err }).toEqual({
+      code: 2,
+      err: expect.stringContaining("/dev/block/by-name/boot_a and /dev/block/by-name/boot_b") as string,
+    });
+    expect(readFileSync(join(folder, "boot_a.img")).equals(before)).toBe(true);
+    expect(existsSync(join(folder, ".otaforge/android-slots.0"))).toBe(false);
   });
 });
