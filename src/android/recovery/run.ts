@@ -73,6 +73,8 @@ export interface RecoveryOutcome {
   readonly status: Status;
   /** Text of the restart property. */
   readonly reboot: string;
+  /** The package is not done: it goes on at its next stage, when recovery runs after the restart. */
+  readonly unfinished: boolean;
   readonly log: string;
 }
 
@@ -433,7 +435,7 @@ class Recovery {
       if (!(e instanceof RestartAsked)) throw e;
       // A two-step package goes on at its next stage: nothing of this run is finished.
       await this.#log.copy();
-      return { status: STATUS.success, reboot: e.property, log: this.#text };
+      return { status: STATUS.success, reboot: e.property, unfinished: true, log: this.#text };
     }
     if (status === STATUS.retry && request.retryCount < MAX_RETRIES) return this.#tryAgain(args, request);
     const failed = status === STATUS.error || status === STATUS.corrupt || status === STATUS.retry;
@@ -449,7 +451,8 @@ class Recovery {
     }
     await this.#finish(request, locale);
     this.#print("Rebooting...\n");
-    return { status, reboot: request.shutdownAfter ? "shutdown," : "reboot,", log: this.#text };
+    const reboot = request.shutdownAfter ? "shutdown," : "reboot,";
+    return { status, reboot, unfinished: false, log: this.#text };
   }
 
   async #tryAgain(args: readonly string[], request: RecoveryRequest): Promise<RecoveryOutcome> {
@@ -457,7 +460,7 @@ class Recovery {
     const kept = args.filter((arg) => !arg.startsWith("--retry_count"));
     await this.#remember([...kept, `--retry_count=${request.retryCount + 1}`]);
     this.#print(`Retry attempt ${request.retryCount}\n`);
-    return { status: STATUS.retry, reboot: "reboot,recovery", log: this.#text };
+    return { status: STATUS.retry, reboot: "reboot,recovery", unfinished: true, log: this.#text };
   }
 }
 

@@ -55,7 +55,7 @@ async function run(folder: string, ...args: string[]) {
   const io = captureIo({ cwd: folder });
   const code = await recoveryMain(["--device", "DEVICE.json", ...args], io);
   const path = join(folder, "cache/recovery/last_install");
-  return { code, out: io.stdout(), last: existsSync(path) ? readFileSync(path, "utf8") : undefined };
+  return { code, out: io.stdout(), err: io.stderr(), last: existsSync(path) ? readFileSync(path, "utf8") : undefined };
 }
 
 describe("recovery", () => {
@@ -78,6 +78,23 @@ describe("recovery", () => {
     expect({ code, last }).toEqual({ code: 2, last: "/cache/update.zip\n0\n" });
     expect(out).toContain("E:signature verification failed\n");
     expect(existsSync(join(folder, "system/bin/new"))).toBe(false);
+  });
+
+  it("does not call a package done that goes on after a restart", async () => {
+    const misc = "/dev/block/by-name/misc";
+    const script = `if get_stage("${misc}") != "2/2" then
+set_stage("${misc}", "2/2"); reboot_now("${misc}", "recovery");
+else ${SCRIPT} set_stage("${misc}", ""); endif;`;
+    const package_ = await signPackage(await makePackage(script, { "system/bin/new": "new" }), "k4_f4_sha256");
+    const folder = deviceFolder("--update_package=/cache/update.zip\n", package_);
+    const first = await run(folder, "--json");
+    expect(first.code).toBe(90);
+    expect(first.err).toContain("not installed yet");
+    expect(JSON.parse(first.out.trim().split("\n").at(-1) as string)).toMatchObject({ unfinished: true });
+    expect(existsSync(join(folder, "system/bin/new"))).toBe(false);
+    const second = await run(folder);
+    expect({ code: second.code, last: second.last }).toEqual({ code: 0, last: "/cache/update.zip\n1\n" });
+    expect(readFileSync(join(folder, "system/bin/new"), "utf8")).toBe("new");
   });
 
   it("wipes, and draws on a plain file", async () => {

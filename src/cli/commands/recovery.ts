@@ -38,10 +38,12 @@ Not in the original:
   --vendor-compatible       the bare verdicts and results of the original
 
 Exit codes are recovery's status: 0 success, 1 error, 2 corrupt or not trusted, 3 nothing to do, 4 skipped, 5 retry;
-wrong options of ours 64.
+90 the package goes on at its next stage: restart, and run recovery again; wrong options of ours 64.
 `;
 
 const EXIT_USAGE = 64;
+/** As the updater's. */
+const EXIT_RESTART = 90;
 const WITH_VALUE = ["device", "era", "keys", "misc", "screen", "screen-size", "screen-depth"] as const;
 const FLAGS = ["run-scripts", "run-update-binary", "json", "vendor-compatible", "help"] as const;
 
@@ -177,9 +179,12 @@ async function run({ values, own }: Parsed, io: Io, device: OpenedDevice): Promi
     });
     io.out(`sys.powerctl=${outcome.reboot}\n`);
     if (values.has("json")) {
-      io.out(`${JSON.stringify({ status: outcome.status, reboot: outcome.reboot, log: outcome.log })}\n`);
+      const { status, reboot, unfinished, log } = outcome;
+      io.out(`${JSON.stringify({ status, reboot, unfinished, log })}\n`);
     }
-    return outcome.status;
+    if (!outcome.unfinished || outcome.status !== 0) return outcome.status;
+    io.err("recovery: the package is not installed yet: it goes on at its next stage when recovery runs again\n");
+    return EXIT_RESTART;
   } finally {
     await ui.stop();
     await screen?.close();
