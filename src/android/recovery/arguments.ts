@@ -88,11 +88,11 @@ export function parseArguments(args: readonly string[], era: EdifyEra, log: (tex
     const match = /^--([^=]*)(?:=(.*))?$/s.exec(arg);
     const name = match === null ? undefined : optionOf(match[1] as string, options);
     if (match === null || name === undefined) {
-      log(`E:Invalid command argument\n`);
+      log(`E:Invalid command argument: ${arg}\n`);
       continue;
     }
     const value = match[2] ?? (options[name] === true ? args[++i] : "");
-    if (value === undefined) log(`E:Invalid command argument\n`);
+    if (value === undefined) log(`E:Invalid command argument: ${arg} has no value\n`);
     else values.set(name === "update-zip" ? "update_package" : name, value);
   }
   const text = <K extends string>(key: K, name: string): Partial<Record<K, string>> => {

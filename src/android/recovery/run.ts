@@ -65,6 +65,8 @@ export interface RecoveryOptions {
     path: string,
     line: (line: string) => void,
   ): Promise<{ readonly exitCode: number }>;
+  /** Errors and warnings that go to the log alone and not to the screen. */
+  warn?(text: string): void;
   readonly sleep?: (ms: number) => Promise<void>;
   readonly cancel?: Cancel;
 }
@@ -93,14 +95,19 @@ class Recovery {
     this.#log = new RecoveryLog(options.device);
   }
 
-  #info(text: string): void {
+  #keep(text: string): void {
     this.#text += text;
     this.#log.add(text);
   }
 
+  #info(text: string): void {
+    this.#keep(text);
+    if (/^[EW]:/.test(text)) this.#options.warn?.(text);
+  }
+
   #print(text: string): void {
     this.#ui.print(text);
-    this.#info(text);
+    this.#keep(text);
   }
 
   #error(text: string): void {

@@ -97,6 +97,16 @@ else ${SCRIPT} set_stage("${misc}", ""); endif;`;
     expect(readFileSync(join(folder, "system/bin/new"), "utf8")).toBe("new");
   });
 
+  it("tells on standard error what its screen does not show", async () => {
+    const folder = deviceFolder("", signed);
+    rmSync(join(folder, "root/res/keys"));
+    const { code, err } = await run(folder, "--update_package=/cache/update.zip", "--wipe_dta", "--locale");
+    expect(code).toBe(2);
+    expect(err).toContain("recovery: E:Invalid command argument: --wipe_dta\n");
+    expect(err).toContain("recovery: E:Invalid command argument: --locale has no value\n");
+    expect(err).toContain("recovery: E:the device has no keys (/res/keys, /system/etc/security/otacerts.zip)\n");
+  });
+
   it("wipes, and draws on a plain file", async () => {
     const folder = deviceFolder("", signed);
     const screen = ["--screen", "fb", "--screen-size", "160x100", "--screen-depth", "32"];

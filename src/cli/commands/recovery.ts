@@ -165,6 +165,7 @@ async function run({ values, own }: Parsed, io: Io, device: OpenedDevice): Promi
       misc,
       nodeOf,
       battery: () => readBattery(device),
+      warn: (text) => io.err(`recovery: ${text}`),
       cancel: io.signal,
       ...(board ? { sleep: (ms: number) => new Promise<void>((done) => setTimeout(done, ms)) } : {}),
       ...(values.has("run-update-binary")
