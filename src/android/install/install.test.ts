@@ -2,6 +2,8 @@ import { describe, expect, it } from "vitest";
 import { makePackage, readFile } from "../../../test/support/android-device.ts";
 import { install, smallDevice, SYSTEM } from "../../../test/support/android-attacks.ts";
 import { BY_NAME, installedDevice, vectorReader } from "../../../test/support/android-install.ts";
+import type { OtaError } from "../../core/errors.ts";
+import type { SimulatedDevice } from "../../device/index.ts";
 
 const MOUNT = `mount("ext4", "EMMC", "${SYSTEM}", "/system");`;
 const meta = { "META-INF/com/android/metadata": "post-build=new\n" };
@@ -81,6 +83,37 @@ describe("failures a script of 4.4 does not look at", () => {
       if (ended === "installed") expect(Buffer.from(await readFile(device, "/system/bin/new")).toString()).toBe("new");
       else expect(ended).toBe("DEVICE_IO");
     }
+  });
+});
+
+describe("a script that stopped", () => {
+  const ended = async (device: SimulatedDevice, script: string): Promise<OtaError> => {
+    const reader = await makePackage(script, { "system/bin/new": "new", ...meta });
+    return install(device, reader).then(
+      () => expect.unreachable(),
+      (e: unknown) => e as OtaError,
+    );
+  };
+
+  it("says that nothing was written when nothing was, and that something was when it was", async () => {
+    const refused = await ended(smallDevice(), `${MOUNT} abort("E1000: unexpected contents.");`);
+    expect(refused.message).toMatch(/found E1000: unexpected contents\. Nothing was written: /);
+    const half = await ended(smallDevice(), `${MOUNT} delete("/system/bin/old"); abort("no");`);
+    expect(half.message).toMatch(/found no\. The device may be partly updated\. /);
+    const cacheAlone = await ended(
+      smallDevice(),
+      `package_extract_file("system/bin/new", "/cache/recovery/x"); abort("no");`,
+    );
+    expect(cacheAlone.message).toContain("Nothing was written: ");
+  });
+
+  it("says so of the medium's failure, too", async () => {
+    const unpack = `${MOUNT} package_extract_dir("system", "/system"); unmount("/system");`;
+    const whole = smallDevice();
+    await install(whole, await makePackage(unpack, { "system/bin/new": "new", ...meta }));
+    const device = smallDevice();
+    device.failWrite(whole.log.length - 1, { code: "DEVICE_IO", lasting: true });
+    expect((await ended(device, unpack)).message).toContain("The device may be partly updated. ");
   });
 });
 

@@ -26,7 +26,6 @@ import { readMetadata } from "./metadata.ts";
 import type { PackageMetadata } from "./metadata.ts";
 import { readLine } from "./pipe.ts";
 import { watchDevice } from "./watch-device.ts";
-import type { WatchedDevice } from "./watch-device.ts";
 
 /** Restarts a two-step package may ask for in one installation; real ones ask for two. */
 const MAX_RESTARTS = 8;
@@ -114,8 +113,14 @@ async function prepareMounts(device: Device, cacheNode: string | undefined): Pro
   await device.mounts.mount(cacheNode, "/cache", { fsType: "ext4" });
 }
 
-/** Why a script ended early, as an error with the class users act by. */
-function failureOf(outcome: UpdaterOutcome, watched: WatchedDevice, log: string): OtaError {
+/** What to do after a script that stopped, by whether it got to write. */
+const HINTS = Object.freeze({
+  untouched: "Nothing was written: the old system is as it was. The messages above say why.",
+  partly: "The device may be partly updated. Put right what the messages above say and run the same command again.",
+});
+
+/** Why a script ended early, as an error with the class users act by. `changed`: it, or an earlier stage, wrote to the device. */
+function failureOf(outcome: UpdaterOutcome, real: OtaError | undefined, changed: boolean, log: string): OtaError {
   const lastLine = log.trim().split("\n").at(-1) ?? "";
   if (outcome.preflight !== undefined) {
     return new OtaError("ANDROID_PREFLIGHT", {
@@ -135,18 +140,18 @@ function failureOf(outcome: UpdaterOutcome, watched: WatchedDevice, log: string)
         found: lastLine,
       });
     default: {
-      const real = watched.failure();
+      const hint = changed ? HINTS.partly : HINTS.untouched;
       if (real !== undefined) {
         return new OtaError(
           real.code,
-          { ...real.details, what: `the update stopped: ${real.details.what}`, hint: "Run the same command again." },
+          { ...real.details, what: `the update stopped: ${real.details.what}`, hint },
           real,
         );
       }
       return new OtaError("ANDROID_UPDATE_FAILED", {
         what: "the update script stopped",
-        found: outcome.message ?? (lastLine === "" ? `exit code ${outcome.exitCode}` : lastLine),
-        hint: "The messages above say why; when nothing was changed yet, the old system is untouched.",
+        found: outcome.message?.replace(/\.$/, "") ?? (lastLine === "" ? `exit code ${outcome.exitCode}` : lastLine),
+        hint,
       });
     }
   }
@@ -212,6 +217,7 @@ export async function installUpdateZip(
   const base = { signature, era, metadata };
   const cacheNode = (await device.mounts.list()).find((m) => m.at === "/cache")?.node ?? options.nodeOf?.("/cache");
   await prepareMounts(device, cacheNode);
+  let changed = false;
   for (let restarts = 0; ; restarts++) {
     const watched = watchDevice(device);
     let log = "";
@@ -234,7 +240,9 @@ export async function installUpdateZip(
       if (keys.length > 0 && profile === "safe") await raiseFloor(device, metadata);
       return { ...base, outcome: "installed", screen, restarts };
     }
-    if (outcome.reboot === undefined) throw failureOf(outcome, watched, log);
+    // What the package's own program did is not seen.
+    changed ||= watched.changed() || options.runUpdateBinary !== undefined;
+    if (outcome.reboot === undefined) throw failureOf(outcome, watched.failure(), changed, log);
     progress?.note("info", `the package asks for a restart (${outcome.reboot})`);
     if (device.kind === "board") return { ...base, outcome: "restart", screen, restarts, reboot: outcome.reboot };
     if (restarts >= MAX_RESTARTS) {
