@@ -107,6 +107,23 @@ describe("a script that stopped", () => {
     expect(cacheAlone.message).toContain("Nothing was written: ");
   });
 
+  it("shows what the log said last", async () => {
+    const spec = {
+      nodes: { "/dev/block/by-name/x": { kind: "block" as const, size: 65536 } },
+      fileSystems: { "/cache": { node: "/dev/block/by-name/cache", capacityBytes: 4096 } },
+    };
+    const script = `block_image_update("/dev/block/by-name/x", package_extract_file("list"), "new", "patch") || abort("E1001: no");`;
+    const list = "1\n3\nmove 2,0,3 2,1,4\n";
+    const notes: string[] = [];
+    const progress = { progress: () => undefined, note: (_: string, text: string) => void notes.push(text) };
+    const reader = await makePackage(script, { list, new: "", patch: "", ...meta });
+    await expect(install(smallDevice(spec), reader, { progress })).rejects.toMatchObject({
+      details: { found: "E1001: no" },
+    });
+    expect(notes).toContain("updater: not enough space for stash");
+    expect(notes.filter((note) => note.includes("E1001"))).toEqual(["E1001: no"]);
+  });
+
   it("says so of the medium's failure, too", async () => {
     const unpack = `${MOUNT} package_extract_dir("system", "/system"); unmount("/system");`;
     const whole = smallDevice();

@@ -157,6 +157,18 @@ function failureOf(outcome: UpdaterOutcome, real: OtaError | undefined, changed:
   }
 }
 
+/** Lines of the updater's log that are shown when its script stops, and the most of each, characters. */
+const TAIL = { lines: 6, length: 300 };
+
+/** What the log said last: why a statement failed is told to nobody else. `shown`: lines that were on the screen. */
+function logTail(log: string, shown: readonly string[]): string[] {
+  return log
+    .split("\n")
+    .map((line) => line.trim().slice(0, TAIL.length))
+    .filter((line) => line !== "" && !line.startsWith("script aborted") && !shown.includes(line))
+    .slice(-TAIL.lines);
+}
+
 /** What `wipe_cache` asks for: recovery formats /cache once the script is done. */
 async function wipeCache(device: Device, node: string | undefined, note: (text: string) => void): Promise<void> {
   if (node === undefined || device.mounts.format === undefined) return;
@@ -242,6 +254,9 @@ export async function installUpdateZip(
     }
     // What the package's own program did is not seen.
     changed ||= watched.changed() || options.runUpdateBinary !== undefined;
+    if (outcome.reboot === undefined && outcome.preflight === undefined) {
+      for (const line of logTail(log, screen)) progress?.note("info", `updater: ${line}`);
+    }
     if (outcome.reboot === undefined) throw failureOf(outcome, watched.failure(), changed, log);
     progress?.note("info", `the package asks for a restart (${outcome.reboot})`);
     if (device.kind === "board") return { ...base, outcome: "restart", screen, restarts, reboot: outcome.reboot };
