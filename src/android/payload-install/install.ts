@@ -209,6 +209,8 @@ export async function installPayload(
   if (slots?.payload === toHex(options.metadataHash) && slots.unbootable === undefined) {
     // A cut right after the end: what is active already is this very payload.
     if (await holdsPayload(device, payload, slots.active, nodeOf)) {
+      // The cut may have come between the record's two copies: the older one would bring the other slot back.
+      await writeSlots(device, slots);
       await openJournal(device.state, "android-payload").clear();
       const partitions = payload.manifest.partitions.map((p) => ({
         name: p.name ?? "",

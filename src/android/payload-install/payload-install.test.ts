@@ -74,6 +74,25 @@ describe("payloads on A/B devices", () => {
     expect(again.targetWrites).toBe(writes);
   });
 
+  it("leaves both copies of the slots' record alike, wherever the end was cut", async () => {
+    const whole = abDevice();
+    await update(whole, "full-unsigned");
+    const copy = async (device: SimulatedDevice, n: number): Promise<string> => {
+      const text = await device.state.open(`/android-slots.${n}`, "read");
+      return Buffer.from(await text.read(0, text.size)).toString();
+    };
+    let already = 0;
+    for (let write = whole.log.length - 16; write < whole.log.length; write++) {
+      const device = abDevice();
+      device.cutPower({ write, phase: "after", unflushed: "kept", seed: write });
+      await update(device, "full-unsigned").catch(() => undefined);
+      const again = device.restart();
+      if ((await update(again, "full-unsigned")).already) already++;
+      expect(await copy(again, 0), `after write ${write}`).toBe(await copy(again, 1));
+    }
+    expect(already).toBeGreaterThan(0);
+  });
+
   it("continues at the operation it noted", async () => {
     const whole = abDevice();
     await update(whole, "full-unsigned");
