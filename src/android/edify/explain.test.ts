@@ -5,6 +5,15 @@ const explain = (text: string) =>
   explainScript(parseEdify(text, { era: "4.4" })).map((s) => `${s.depth} ${s.kind}: ${s.text}`);
 
 describe("the explanation of a script", () => {
+  it("shows names in UTF-8 as they read, and bytes that are none", () => {
+    const script = new Uint8Array(
+      Buffer.concat([Buffer.from('delete("/system/Grüße.txt", "/system/'), Buffer.of(0xff), Buffer.from('");')]),
+    );
+    expect(explainScript(parseEdify(script, { era: "4.4" })).map(({ text }) => text)).toEqual([
+      "Delete /system/Grüße.txt, /system/\\xff.",
+    ]);
+  });
+
   it("says what is checked, patched, deleted and written, in order", () => {
     expect(
       explain(`mount("ext4", "EMMC", "/dev/x", "/system");

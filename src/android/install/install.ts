@@ -3,6 +3,8 @@
  * cut it goes on: block updates and patches find out what is done, a two-step package resumes at its stage.
  */
 import { OtaError } from "../../core/errors.ts";
+import { decodeText } from "../../core/text.ts";
+import { toLatin1 } from "../latin1.ts";
 import type { Cancel, Device, ProgressSink, RandomReader } from "../../core/ports.ts";
 import type { ZipArchive } from "../../core/zip/index.ts";
 import { guardReader } from "../verifier/guarded-reader.ts";
@@ -119,14 +121,17 @@ const HINTS = Object.freeze({
   partly: "The device may be partly updated. Put right what the messages above say and run the same command again.",
 });
 
+/** Text of scripts and logs, byte strings, as a reader sees it. */
+const readable = (text: string): string => decodeText(toLatin1(text));
+
 /** Why a script ended early, as an error with the class users act by. `changed`: it, or an earlier stage, wrote to the device. */
 function failureOf(outcome: UpdaterOutcome, real: OtaError | undefined, changed: boolean, log: string): OtaError {
-  const lastLine = log.trim().split("\n").at(-1) ?? "";
+  const lastLine = readable(log.trim().split("\n").at(-1) ?? "");
   if (outcome.preflight !== undefined) {
     return new OtaError("ANDROID_PREFLIGHT", {
       what: "the device cannot take the package",
-      found: outcome.preflight.join("; "),
-      hint: "Nothing was written.",
+      found: readable(outcome.preflight.join("; ")),
+      hint: "Nothing was written. Put right what is named and run the same command again.",
     });
   }
   switch (outcome.exitCode) {
@@ -150,7 +155,10 @@ function failureOf(outcome: UpdaterOutcome, real: OtaError | undefined, changed:
       }
       return new OtaError("ANDROID_UPDATE_FAILED", {
         what: "the update script stopped",
-        found: outcome.message?.replace(/\.$/, "") ?? (lastLine === "" ? `exit code ${outcome.exitCode}` : lastLine),
+        found:
+          outcome.message === undefined
+            ? lastLine || `exit code ${outcome.exitCode}`
+            : readable(outcome.message).replace(/\.$/, ""),
         hint,
       });
     }
