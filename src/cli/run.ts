@@ -4,10 +4,19 @@
  * The exit codes are one table for every command of ours: 0 done, 2 wrong usage, 3 bad or damaged package, 4 signature or
  * trust, 5 wrong device, version or base, 6 device I/O or space, 7 interrupted and can be resumed, 70 a bug.
  */
-import { isOtaError } from "../core/errors.ts";
+import { isOtaError, type OtaError } from "../core/errors.ts";
 import { processIo, type Io } from "./io.ts";
 
 export const EXIT_BUG = 70;
+
+/**
+ * Exit code of a failure around a program whose own codes are an original's, so that ours are not read as its verdicts: 64 wrong
+ * options, 7 interrupted, 69 everything else (a device description that cannot be read, a locked device).
+ */
+export function exitCodeBesideOriginal(error: OtaError): number {
+  if (error.code === "USAGE") return 64;
+  return error.code === "CANCELLED" ? error.exitCode : 69;
+}
 
 /** A command: arguments without the program's name in, exit code out. */
 export type CommandMain = (argv: readonly string[], io: Io) => Promise<number>;
@@ -24,7 +33,13 @@ function isParserError(e: unknown): e is Error & { readonly exitCode: number } {
 }
 
 /** Runs `main` and turns whatever it throws into a message and an exit code. Never throws. */
-export async function runGuarded(name: string, main: CommandMain, argv: readonly string[], io: Io): Promise<number> {
+export async function runGuarded(
+  name: string,
+  main: CommandMain,
+  argv: readonly string[],
+  io: Io,
+  exitCodeOf = (error: OtaError): number => error.exitCode,
+): Promise<number> {
   try {
     return await main(argv, io);
   } catch (e) {
@@ -33,7 +48,7 @@ export async function runGuarded(name: string, main: CommandMain, argv: readonly
     if (isOtaError(e)) {
       if (wantsJson(argv)) io.out(`${JSON.stringify({ error: e.toJSON() })}\n`);
       io.err(`${name}: ${e.message}\n`);
-      return e.exitCode;
+      return exitCodeOf(e);
     }
     const error = e instanceof Error ? e : new Error(String(e));
     if (wantsJson(argv)) io.out(`${JSON.stringify({ error: { code: "BUG", message: error.message } })}\n`);
@@ -43,7 +58,12 @@ export async function runGuarded(name: string, main: CommandMain, argv: readonly
 }
 
 /** The body of every launcher in `bin/`: runs `main` over the process's arguments and sets its exit code. */
-export async function launch(name: string, main: CommandMain, makeIo = processIo): Promise<void> {
+export async function launch(
+  name: string,
+  main: CommandMain,
+  makeIo = processIo,
+  exitCodeOf?: (error: OtaError) => number,
+): Promise<void> {
   const controller = new AbortController();
   const stop = (): void => {
     // The second interrupt ends the process at once; the first lets the command tidy up.
@@ -52,7 +72,7 @@ export async function launch(name: string, main: CommandMain, makeIo = processIo
   };
   process.on("SIGINT", stop);
   process.on("SIGTERM", stop);
-  process.exitCode = await runGuarded(name, main, process.argv.slice(2), makeIo(controller.signal));
+  process.exitCode = await runGuarded(name, main, process.argv.slice(2), makeIo(controller.signal), exitCodeOf);
   process.off("SIGINT", stop);
   process.off("SIGTERM", stop);
 }

@@ -26,7 +26,7 @@ async function patchMode(context: PatchContext, args: readonly string[]): Promis
   let rest = args;
   let bonus: Uint8Array | undefined;
   if (rest[0] === "-b") {
-    if (rest.length < 2) return 1;
+    if (rest.length < 2) return undefined;
     bonus = await readFileAt(context, rest[1] as string);
     if (bonus === undefined) {
       context.log(`failed to load bonus file ${rest[1]}\n`);

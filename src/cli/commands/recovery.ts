@@ -38,12 +38,13 @@ Not in the original:
   --vendor-compatible       the bare verdicts and results of the original
 
 Exit codes are recovery's status: 0 success, 1 error, 2 corrupt or not trusted, 3 nothing to do, 4 skipped, 5 retry;
-90 the package goes on at its next stage: restart, and run recovery again; wrong options of ours 64.
+90 the package goes on at its next stage: restart, and run recovery again.
+Of failures around it: 64 wrong options of ours, 69 no device (its description, its lock), 7 interrupted.
 `;
 
-const EXIT_USAGE = 64;
 /** As the updater's. */
 const EXIT_RESTART = 90;
+
 const WITH_VALUE = ["device", "era", "keys", "misc", "screen", "screen-size", "screen-depth"] as const;
 const FLAGS = ["run-scripts", "run-update-binary", "json", "vendor-compatible", "help"] as const;
 
@@ -193,14 +194,7 @@ async function run({ values, own }: Parsed, io: Io, device: OpenedDevice): Promi
 }
 
 export async function recoveryMain(argv: readonly string[], io: Io): Promise<number> {
-  let parsed: Parsed;
-  try {
-    parsed = parseRecoveryCommand(argv);
-  } catch (e) {
-    if (!isOtaError(e)) throw e;
-    io.err(`recovery: ${e.message}\n`);
-    return EXIT_USAGE;
-  }
+  const parsed = parseRecoveryCommand(argv);
   const { values } = parsed;
   if (values.has("help")) {
     io.out(HELP);

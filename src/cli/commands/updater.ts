@@ -18,7 +18,8 @@ const HELP = `usage: updater VERSION FD PACKAGE [retry] [--device DEVICE.json] [
 
 Runs the updater-script of PACKAGE. VERSION is 1, 2 or 3; commands for recovery go to descriptor FD.
 Exit codes: 0 success, 1 wrong arguments, 2 wrong version, 3 package cannot be opened, 4 no updater-script,
-5 it cannot be read, 6 it does not parse, 7 it aborted, 90 it asked for a restart.
+5 it cannot be read, 6 it does not parse, 7 it aborted, 90 it asked for a restart;
+69 no device (its description cannot be read, it is locked).
 `;
 
 export interface UpdaterArguments {
