@@ -8,6 +8,8 @@ import type { RehearsalSubject } from "../rehearse/index.ts";
 import { rehearsalSubject } from "./android-rehearsal.ts";
 import { rehearsalSubject as payloadSubject } from "./payload-rehearsal.ts";
 
+/** OTAFORGE_LONG=1: every cut. */
+const LONG = process.env["OTAFORGE_LONG"] === "1";
 const CACHE = `${BY_NAME}/cache`;
 const bytes = (path: string): Uint8Array => new Uint8Array(readFileSync(new URL(path, ANDROID_VECTORS)));
 
@@ -47,6 +49,36 @@ describe("otaforge rehearse for Android packages", () => {
     expect(report.firstBroken).toBeUndefined();
     expect(report.endedOld + report.endedNew + report.resumed).toBe(report.cuts);
     expect(report.cuts).toBeGreaterThanOrEqual(6);
+  });
+
+  it.each([
+    ["a 4.4 incremental", "ota44/basic/incr", 7, () => installedSpec("ota44/basic/old-target_files.zip")],
+    ["a two-step one", "ota44/basic/twostep-incr", 4, () => installedSpec("ota44/basic/old-target_files.zip")],
+    ["a 7.1 incremental of files", "block71/v4/file-incr", 37, () => installedSpec("block71/v4/old-target_files.zip")],
+    ["blocks, version 1", "block71/v1/incr", 37, () => blockSpec("v1")],
+    ["blocks, version 2", "block71/v2/incr", 42, () => blockSpec("v2")],
+    ["blocks, version 3", "block71/v3/incr", 42, () => blockSpec("v3")],
+    ["blocks, version 4", "block71/v4/incr", 42, () => blockSpec("v4")],
+  ] as const)("%s with a cache just large enough: cuts end as the new system", async (_what, path, blocks, spec) => {
+    const usual = await spec();
+    const cache = (capacity: number): SimulatedSpec => ({
+      ...usual,
+      fileSystems: {
+        ...usual.fileSystems,
+        "/cache": { node: CACHE, ...usual.fileSystems?.["/cache"], capacityBytes: capacity * 4096 },
+      },
+    });
+    const small = await subjectOf(cache(blocks - 1), `${path}/unsigned.zip`);
+    await expect(rehearse(small, { cuts: 1, seed: 1 })).rejects.toThrow("does not install even without a power cut");
+    const report = await rehearse(await subjectOf(cache(blocks), `${path}/unsigned.zip`), {
+      cuts: LONG ? "all" : 12,
+      seed: Number(process.env["OTAFORGE_SEED"] ?? 1),
+      faults: LONG,
+    });
+    if (LONG)
+      process.stderr.write(`${path}, ${blocks} blocks of cache: ${report.cuts} cuts, ${report.broken} broken\n`);
+    expect(report.firstBroken).toBeUndefined();
+    expect(report.endedOld + report.endedNew + report.resumed).toBe(report.cuts);
   });
 
   it("a payload: what the loader would start is complete after every cut", async () => {

@@ -195,7 +195,7 @@ class Patching {
   }
 
   async #toFile(from: LoadedContents, patch: Uint8Array, direct: boolean): Promise<boolean> {
-    const { device, log, profile, keep } = this.#context;
+    const { device, log, profile } = this.#context;
     const { files } = device;
     const target = devicePath(this.#target);
     const output = `${target}.patch`;
@@ -219,22 +219,8 @@ class Patching {
         }
         // Nothing is deleted for a patch that will fail anyway.
         if (profile === "safe" && !(await this.#dryRun(source.reader, patch))) return false;
-        if (!(await makeFreeSpace(this.#context, source.reader.size, keep))) {
-          log("not enough free space on /cache\n");
-          return false;
-        }
-        try {
-          await saveSource(this.#context, streamRange(source.reader));
-        } catch (e) {
-          log(`failed to back up source file: ${failureText(e)}\n`);
-          return false;
-        }
-        this.#madeCopy = true;
-        const copy = await this.#load(SAVED_FILE);
-        if (copy?.sha1 !== source.sha1) {
-          log("failed to back up source file\n");
-          return false;
-        }
+        const copy = await this.#keepSource(source);
+        if (copy === undefined) return false;
         const { owner } = source;
         source = { ...copy, owner };
         await files.remove(devicePath(this.#request.source));
@@ -334,27 +320,43 @@ class Patching {
     return false;
   }
 
+  /**
+   * The source on the cache, read back; undefined, with the reason in the log, when it cannot be kept there. In the safe profile a
+   * copy of it that an interrupted run left serves again: the cache may have no room for a second one.
+   */
+  async #keepSource(source: LoadedContents): Promise<LoadedContents | undefined> {
+    const { log, keep, profile, device } = this.#context;
+    const left = profile === "safe" ? await loadContents({ device, log: () => undefined }, SAVED_FILE) : undefined;
+    const serves = left?.sha1 === source.sha1;
+    await left?.close();
+    // A killed run may have renamed the copy without flushing its name.
+    if (serves) await device.files.syncFolder("/cache");
+    else {
+      if (!(await makeFreeSpace(this.#context, source.reader.size, keep))) {
+        log("not enough free space on /cache\n");
+        return undefined;
+      }
+      try {
+        await saveSource(this.#context, streamRange(source.reader));
+      } catch (e) {
+        log(`failed to back up source file: ${failureText(e)}\n`);
+        return undefined;
+      }
+    }
+    this.#madeCopy = true;
+    const copy = await this.#load(SAVED_FILE);
+    if (copy?.sha1 === source.sha1) return copy;
+    log("failed to back up source file\n");
+    return undefined;
+  }
+
   async #toPartition(from: LoadedContents, patch: Uint8Array, direct: boolean): Promise<boolean> {
-    const { log, keep } = this.#context;
+    const { log } = this.#context;
     // The result is made twice: once to know that it is right, once to be written.
     let source = from;
     if (direct) {
-      if (!(await makeFreeSpace(this.#context, from.reader.size, keep))) {
-        log("not enough free space on /cache\n");
-        return false;
-      }
-      try {
-        await saveSource(this.#context, streamRange(from.reader));
-      } catch (e) {
-        log(`failed to back up source file: ${failureText(e)}\n`);
-        return false;
-      }
-      this.#madeCopy = true;
-      const copy = await this.#load(SAVED_FILE);
-      if (copy?.sha1 !== from.sha1) {
-        log("failed to back up source file\n");
-        return false;
-      }
+      const copy = await this.#keepSource(from);
+      if (copy === undefined) return false;
       source = copy;
     }
     if (!(await this.#dryRun(source.reader, patch))) return false;

@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { readFile, readTree, sha1 } from "../../../test/support/android-device.ts";
 import { createSimulatedDevice } from "../../device/index.ts";
-import type { SimulatedDevice, SimulatedNode } from "../../device/index.ts";
+import type { SimulatedDevice, SimulatedFileSystem, SimulatedNode } from "../../device/index.ts";
 import { runApplyPatch } from "./command.ts";
 
 const BASE = new URL("../../../test/vectors/android/applypatch/cli/", import.meta.url);
@@ -30,7 +30,10 @@ function contentOf(text: FileText): Uint8Array {
   return padded;
 }
 
-function device(files: Record<string, FileText>): SimulatedDevice {
+function device(
+  files: Record<string, FileText>,
+  fileSystems: Record<string, SimulatedFileSystem> = {},
+): SimulatedDevice {
   const plain: Record<string, Uint8Array> = {};
   const nodes: Record<string, SimulatedNode> = {};
   for (const [path, text] of Object.entries(files)) {
@@ -42,6 +45,7 @@ function device(files: Record<string, FileText>): SimulatedDevice {
   return createSimulatedDevice({
     nodes,
     files: { ...plain, "/w": { kind: "folder" as const }, "/cache": { kind: "folder" as const } },
+    fileSystems,
   });
 }
 
@@ -180,6 +184,31 @@ describe("the safe profile", () => {
           const done = await run(again, args, "safe");
           // A flash written in place has no copy elsewhere to name as its source but the saved one.
           expect(done.exit, `${phase} ${unflushed} ${write}: ${done.stdout}`).toBe(0);
+        }
+      }
+    },
+  );
+
+  it.each([
+    ["a partition", "patch-emmc-in-place", {}],
+    ["a file without room beside it", "patch-in-place", { "/w": { capacityBytes: 24_000, node: "/dev/w" } }],
+  ] as const)(
+    "%s, with a cache for one copy: after a cut at any write the same command ends it",
+    async (_, name, also) => {
+      const { files, args } = cases[name] as Case;
+      const cramped = (): SimulatedDevice =>
+        device(files, { ...also, "/cache": { capacityBytes: 12_288, node: "/dev/c" } });
+      const whole = cramped();
+      expect((await run(whole, args, "safe")).exit).toBe(0);
+      for (const unflushed of ["dropped", "some", "kept"] as const) {
+        for (let write = 0; write < whole.writes; write++) {
+          const on = cramped();
+          on.cutPower({ write, phase: "torn", unflushed, seed: write * 7 + 1 });
+          await run(on, args, "safe").catch(() => undefined);
+          const again = on.restart();
+          const done = await run(again, args, "safe");
+          expect(done.exit, `${unflushed} ${write}: ${done.stdout}`).toBe(0);
+          expect(await again.files.stat("/cache/saved.file")).toBeUndefined();
         }
       }
     },

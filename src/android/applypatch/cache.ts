@@ -7,6 +7,14 @@ import type { LoadContext } from "./contents.ts";
 /** Folders whose plain files may be deleted when room is needed. */
 const DELETABLE = ["/cache", "/cache/recovery/otatest"];
 
+/** File systems hand out room in blocks of this many bytes. */
+const FILE_BLOCK = 4096;
+
+/** Bytes that a file of this size takes. */
+export function roomOf(bytes: number): number {
+  return Math.ceil(bytes / FILE_BLOCK) * FILE_BLOCK;
+}
+
 async function freeBytes(context: LoadContext): Promise<number> {
   try {
     return (await context.device.files.space("/cache/x")).freeBytes;
@@ -37,6 +45,14 @@ async function expendable(context: LoadContext, keep: ReadonlySet<string>): Prom
   }
   context.log(`${found.length} regular files in deletable directories\n`);
   return found;
+}
+
+/** Bytes that `/cache` has free or could have, in what may be deleted. Changes nothing. */
+export async function possibleSpace(context: LoadContext, keep: ReadonlySet<string>): Promise<number> {
+  let bytes = await freeBytes(context);
+  for (const path of await expendable(context, keep))
+    bytes += roomOf((await context.device.files.stat(path))?.size ?? 0);
+  return bytes;
 }
 
 /** Whether `/cache` has `needed` bytes free, after deleting what may be deleted. */

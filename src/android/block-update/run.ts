@@ -15,12 +15,13 @@ import { failureText } from "../updater/device-files.ts";
 import { formatDouble } from "../updater/numbers.ts";
 import { BLOCK_SIZE, fillBlocks, MAX_BLOCKS, placeBlocks, readBlocks, writeBlocks } from "./blocks.ts";
 import { listProblem } from "./check-list.ts";
+import { ownSources, pendingStashes } from "./pending.ts";
 import { ProgressNotes } from "./progress.ts";
 import type { BlockJournal } from "./progress.ts";
 import { parseRanges, rangesOverlap } from "./ranges.ts";
 import type { RangeSet } from "./ranges.ts";
 import { Stash } from "./stash.ts";
-import { stashNeed } from "./stash-need.ts";
+import { stashRoom } from "./stash-need.ts";
 import { parseTransferList } from "./transfer-list.ts";
 import type { TransferList } from "./transfer-list.ts";
 
@@ -31,6 +32,8 @@ export interface BlockUpdateContext {
   readonly log: (text: string) => void;
   readonly pipe: (line: string) => void;
   readonly checkCancel: () => void;
+  /** Bytes on /cache that belong to the update and will be given back; absent: none. */
+  readonly heldOnCache?: () => Promise<number>;
   /** Where progress of versions 1 and 2 is kept; absent: nowhere. */
   readonly journal?: BlockJournal;
 }
@@ -81,6 +84,10 @@ class BlockRun {
   #stashed = 0;
   #freeAfter: string | undefined;
   #createdStash = false;
+  /** Sources whose kept copies may go with their command; none where the original leaves them. */
+  #ownSources: ReadonlySet<string> = new Set();
+  /** Stashes that an interrupted list still needs; undefined: all. */
+  #pending: ReadonlySet<string> | undefined;
   #targetHash: string | undefined;
   readError = false;
   /** Another run cannot succeed either. */
@@ -214,13 +221,20 @@ class BlockRun {
     const targetHash = oneHash ? sourceHash : this.#next("missing target hash");
     this.#targetHash = targetHash;
     const { target, bytes, overlap } = await this.#sourceWithStashes();
-    if (this.#verify(targetHash, await this.#read(target), false)) return { target, bytes, already: true };
+    const kept = overlap && this.#ownSources.has(sourceHash);
+    if (this.#verify(targetHash, await this.#read(target), false)) {
+      if (kept) this.#freeAfter = sourceHash;
+      return { target, bytes, already: true };
+    }
     if (this.#verify(sourceHash, bytes, true)) {
       if (overlap && this.#request.write) await this.#stashOverlap(sourceHash, bytes);
       return { target, bytes, already: false };
     }
     const saved = overlap ? await this.#loadStash(sourceHash, true, true) : undefined;
-    if (saved !== undefined && saved.length === bytes.length) return { target, bytes: saved, already: false };
+    if (saved !== undefined && saved.length === bytes.length) {
+      if (kept) this.#freeAfter = sourceHash;
+      return { target, bytes: saved, already: false };
+    }
     this.hopeless = true;
     return this.#fail("partition has unexpected contents");
   }
@@ -229,16 +243,20 @@ class BlockRun {
   async #stashOverlap(sha1: string, bytes: Uint8Array): Promise<void> {
     const blocks = bytes.length / BLOCK_SIZE;
     this.#log(`stashing ${blocks} overlapping blocks to ${sha1}`);
-    if (!(await this.#stash.room(bytes.length))) {
+    // The name promises the content; a damaged file of that name is written anew.
+    const there = async (): Promise<boolean> =>
+      (await this.#stash.has(sha1)) && (await this.#loadStash(sha1, true, false)) !== undefined;
+    // The original asks for room even for what is there, which a small cache does not have.
+    const left = this.#context.profile === "safe" && (await there());
+    if (!left && !(await this.#stash.room(bytes.length))) {
       this.#log("not enough space to write stash");
       this.#fail("failed to stash overlapping source blocks");
     }
-    // The name promises the content; a damaged file of that name is written anew.
-    const exists = (await this.#stash.has(sha1)) && (await this.#loadStash(sha1, true, false)) !== undefined;
+    const exists = left || (await there());
     if (exists) this.#log(` skipping ${blocks} existing blocks in ${this.#stash.folder}/${sha1}`);
     else if (!(await this.#stash.write(sha1, bytes))) this.#fail("failed to stash overlapping source blocks");
     this.#stashed += blocks;
-    if (!exists) this.#freeAfter = sha1;
+    if (!exists || this.#ownSources.has(sha1)) this.#freeAfter = sha1;
   }
 
   /** Versions 1 and 2: keeps an overwritten source of the command that is under way, and finds it again after a cut. */
@@ -371,6 +389,7 @@ class BlockRun {
     const byHash = this.#list.version >= 3;
     if (byHash && (await this.#loadStash(id, true, false)) !== undefined) return;
     const set = this.#ranges(this.#next(missing));
+    if (this.#pending?.has(id) === false) return this.#log(`stash ${id} is not needed any more`);
     const bytes = await this.#read(set);
     if (byHash && !this.#verify(id, bytes, true)) {
       // If a later command really needs it, that command fails.
@@ -430,24 +449,49 @@ class BlockRun {
     return this.#ranges(this.#words[index] ?? "").blocks;
   }
 
-  /** Blocks of room the stash must have before the first command writes. */
-  async #room(): Promise<number> {
-    const { version, maxStashed } = this.#list;
-    const { profile, journal } = this.#context;
-    const stated = version >= 2 ? maxStashed : 0;
-    if (profile !== "safe" || !this.#request.write) return stated;
-    // A list that is continued needs only what its rest needs; from version 3 on every command is looked at again.
-    const done = (await journal?.load())?.done ?? 0;
-    return done > 0 ? stashNeed(this.#list, done) : Math.max(stated, stashNeed(this.#list, 0));
+  /** Stashes that are not this list's: their room is needed, and versions 1 and 2 would take them for their own. */
+  async #dropForeign(): Promise<void> {
+    const { journal } = this.#context;
+    if (journal === undefined) {
+      const words = new Set(
+        this.#list.commands.flatMap((text) => text.split(" ").map((word) => word.split(":", 1)[0])),
+      );
+      return this.#stash.retain((id) => words.has(id));
+    }
+    if ((await journal.load()) === undefined) await this.#stash.retain(() => false);
+  }
+
+  /** Bytes that the stash may take from here on. What is done of an interrupted list needs none: another statement may hold it. */
+  async #roomLeftToTake(): Promise<number> {
+    await this.#dropForeign();
+    const { journal, device } = this.#context;
+    const { version, commands } = this.#list;
+    if (version <= 2) return stashRoom(this.#list, (await journal?.load())?.done);
+    this.#ownSources = ownSources(commands);
+    if ((await this.#stash.used()) + (await this.#heldElsewhere()) === 0) return stashRoom(this.#list);
+    const pending = await pendingStashes(device, this.#request.target, this.#list);
+    this.#pending = pending ?? new Set();
+    return pending === undefined ? 0 : stashRoom(this.#list);
+  }
+
+  /** What an interrupted run of the script holds on the cache besides this list's stash, bytes. */
+  async #heldElsewhere(): Promise<number> {
+    const { heldOnCache } = this.#context;
+    return heldOnCache === undefined ? 0 : Math.max(0, (await heldOnCache()) - (await this.#stash.used()));
   }
 
   async run(): Promise<boolean> {
     const { version, commands, total } = this.#list;
     const { write, target, name } = this.#request;
     const { journal } = this.#context;
-    const stashing = version >= 2 || (journal !== undefined && write);
+    // Versions 1 and 2: what a command overwrites of its source is kept beside the stash.
+    const keepsSources = journal !== undefined && write;
+    const stashing = version >= 2 || keepsSources;
     if (stashing) {
-      const opened = await this.#stash.open(await this.#room());
+      const opened =
+        write && this.#context.profile === "safe"
+          ? await this.#stash.open(await this.#roomLeftToTake())
+          : await this.#stash.open(this.#list.maxStashed * BLOCK_SIZE, await this.#heldElsewhere());
       if (opened === "failed") return false;
       this.#createdStash = opened === "created";
     }

@@ -2,6 +2,7 @@
  * Room a transfer list needs on /cache. The number in its head counts stashes alone up to version 2, whose overlapping sources
  * are kept on /cache here as well, so that a cut can be made good.
  */
+import { BLOCK_SIZE } from "./blocks.ts";
 import { parseRanges, rangesOverlap } from "./ranges.ts";
 import type { TransferList } from "./transfer-list.ts";
 
@@ -26,11 +27,8 @@ function overlapOf(words: readonly string[], version: number): { readonly blocks
   return { blocks, ...(id === undefined ? {} : { id }) };
 }
 
-/**
- * Most blocks that lie on /cache at once while the commands from number `first` on run. Words that are no command and ranges that
- * are none count nothing: the run finds them.
- */
-export function stashNeed({ version, commands }: TransferList, first: number): number {
+/** Most blocks that lie on /cache at once while the commands from number `first` on run. */
+function stashNeed({ version, commands }: TransferList, first: number): number {
   const live = new Map<string, number>();
   let most = 0;
   for (const [line, text] of commands.entries()) {
@@ -47,4 +45,13 @@ export function stashNeed({ version, commands }: TransferList, first: number): n
     most = Math.max(most, [...live.values()].reduce((sum, n) => sum + n, 0) + own);
   }
   return most;
+}
+
+/**
+ * Bytes on /cache that a list needs at once before it writes, at least what its head states. Words that are no command and ranges that
+ * are none count nothing: the run finds them. `done`: commands of version 1 or 2 that an interrupted run did; the rest may need less.
+ */
+export function stashRoom(list: TransferList, done = 0): number {
+  const blocks = done > 0 ? stashNeed(list, done) : Math.max(list.maxStashed, stashNeed(list, 0));
+  return blocks * BLOCK_SIZE;
 }

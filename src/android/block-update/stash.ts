@@ -4,12 +4,14 @@
  */
 import { toHex } from "../../core/bytes.ts";
 import type { Device } from "../../core/ports.ts";
-import { checkCacheSpace } from "../applypatch/cache.ts";
+import { checkCacheSpace, roomOf } from "../applypatch/cache.ts";
 import { toLatin1 } from "../latin1.ts";
 import { failureText } from "../updater/device-files.ts";
 import { BLOCK_SIZE } from "./blocks.ts";
 
 const BASE = "/cache/recovery";
+/** Ending of a stash that is being written. */
+const PARTIAL = ".partial";
 
 export interface StashContext {
   readonly device: Device;
@@ -35,10 +37,10 @@ export class Stash {
   }
 
   /**
-   * Makes room for `maxBlocks`. `created`: the folder is new; `existing`: an earlier run was interrupted; `failed`: there is
+   * Makes room for `bytes` in all. `spare`: bytes taken elsewhere on /cache that will be given back before they are needed. `created`: the folder is new; `existing`: an earlier run was interrupted; `failed`: there is
    * no room or no folder.
    */
-  async open(maxBlocks: number): Promise<"created" | "existing" | "failed"> {
+  async open(bytes: number, spare = 0): Promise<"created" | "existing" | "failed"> {
     const { device, log, keep } = this.#context;
     const { files } = device;
     try {
@@ -47,20 +49,16 @@ export class Stash {
         log(`creating stash ${this.folder}/\n`);
         await files.makeFolder(this.folder, 0o700);
         await files.syncFolder(BASE);
-        const room = await checkCacheSpace(this.#context, maxBlocks * BLOCK_SIZE, keep);
-        if (room) return "created";
+        if (await checkCacheSpace(this.#context, Math.max(0, bytes - spare), keep)) return "created";
         log("not enough space for stash\n");
         await files.remove(this.folder);
         return "failed";
       }
       log(`using existing stash ${this.folder}/\n`);
-      let used = 0;
       for (const name of await files.list(this.folder)) {
-        const path = `${this.folder}/${name}`;
-        if (name.endsWith(".partial")) await files.remove(path);
-        else used += (await files.stat(path))?.size ?? 0;
+        if (name.endsWith(PARTIAL)) await files.remove(`${this.folder}/${name}`);
       }
-      const needed = maxBlocks * BLOCK_SIZE - used;
+      const needed = bytes - spare - (await this.used());
       if (needed > 0 && !(await checkCacheSpace(this.#context, needed, keep))) {
         log(`not enough space for stash (${needed} more needed)\n`);
         return "failed";
@@ -69,6 +67,26 @@ export class Stash {
     } catch (e) {
       log(`stash "${this.folder}" failed: ${failureText(e)}\n`);
       return "failed";
+    }
+  }
+
+  /** Bytes that an interrupted run left in the stash, half-written files too. @throws OtaError DEVICE_* */
+  async used(): Promise<number> {
+    const { files } = this.#context.device;
+    if ((await files.stat(this.folder))?.kind !== "folder") return 0;
+    let bytes = 0;
+    for (const name of await files.list(this.folder)) {
+      bytes += roomOf((await files.stat(`${this.folder}/${name}`))?.size ?? 0);
+    }
+    return bytes;
+  }
+
+  /** Takes away what an interrupted run of another list left. @throws OtaError DEVICE_* */
+  async retain(wanted: (id: string) => boolean): Promise<void> {
+    const { files } = this.#context.device;
+    if ((await files.stat(this.folder))?.kind !== "folder") return;
+    for (const name of await files.list(this.folder)) {
+      if (!wanted(name)) await files.remove(`${this.folder}/${name}`);
     }
   }
 
@@ -112,7 +130,7 @@ export class Stash {
     if (path === undefined) return false;
     try {
       log(` writing ${bytes.length / BLOCK_SIZE} blocks to ${path}\n`);
-      const partial = `${path}.partial`;
+      const partial = `${path}${PARTIAL}`;
       const file = await device.files.open(partial, "create", 0o600);
       try {
         await file.write(0, bytes);

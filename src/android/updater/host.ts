@@ -7,6 +7,7 @@ import type { EdifyEra } from "../edify/ast.ts";
 import { EdifyAbort } from "../edify/evaluate.ts";
 import { isMediumFailure, failureText, parentOf } from "./device-files.ts";
 import type { FileContexts } from "./file-contexts.ts";
+import type { ScriptScope } from "./script-scope.ts";
 
 export interface UpdaterHost {
   readonly device: Device;
@@ -91,6 +92,8 @@ export class UpdaterSession {
   sawReadError = false;
   /** Names whose content `apply_patch_check` found to be what the script expects. */
   readonly proven = new Set<string>();
+  /** What the script works on. */
+  scope: ScriptScope = { patchBases: new Set(), blockDevices: [] };
   readonly #folders = new Set<string>();
   /** Keeps what is known of interrupted version 1 and 2 updates; absent: nowhere. */
   memory: BlockMemory | undefined;

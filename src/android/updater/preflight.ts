@@ -6,15 +6,19 @@
  */
 import { decodeText } from "../../core/text.ts";
 import type { Device } from "../../core/ports.ts";
+import { possibleSpace, roomOf } from "../applypatch/cache.ts";
 import { isPartitionName, loadContents, parsePartitionName, parseSha1, SAVED_FILE } from "../applypatch/contents.ts";
 import { calls } from "../edify/ast.ts";
 import type { EdifyCall, EdifyNode } from "../edify/ast.ts";
-import { toLatin1 } from "../latin1.ts";
+import { stashRoom } from "../block-update/stash-need.ts";
+import { parseTransferList } from "../block-update/transfer-list.ts";
+import { fromLatin1, toLatin1 } from "../latin1.ts";
 import { devicePath, failureText, findMtd } from "./device-files.ts";
 import type { UpdaterSession } from "./host.ts";
+import { basesOf, heldOnCache } from "./script-scope.ts";
 
-/** File systems hand out room in blocks of this many bytes. */
-const FILE_BLOCK = 4096;
+/** Larger transfer lists are left to the statement, bytes. */
+const MAX_LIST = 256 * 1024 * 1024;
 /** Problems that are told; more of the same kind say nothing new. */
 const MAX_TOLD = 8;
 
@@ -28,14 +32,13 @@ function entryArgument(node: EdifyNode | undefined): string | undefined {
     : undefined;
 }
 
-const blocks = (bytes: number): number => Math.ceil(bytes / FILE_BLOCK) * FILE_BLOCK;
-
 class Preflight {
   readonly problems: string[] = [];
   readonly #session: UpdaterSession;
   readonly #device: Device;
   readonly #calls: readonly EdifyCall[];
   readonly #mounted: readonly string[];
+  #saved: Promise<string | undefined> | undefined;
 
   constructor(session: UpdaterSession, root: EdifyNode, mounted: readonly string[]) {
     this.#session = session;
@@ -157,11 +160,57 @@ class Preflight {
       await loaded?.close();
       if (loaded !== undefined && wanted.has(loaded.sha1)) return;
     }
-    const saved = await loadContents({ device: this.#device, log }, SAVED_FILE);
-    await saved?.close();
-    if (saved !== undefined && wanted.has(saved.sha1)) return;
+    if (wanted.has(await this.#savedCopy())) return;
     const shown = isPartitionName(source) ? `partition ${parsePartitionName(source).partition}` : source;
     this.#problem(`${shown} is not what its patch is for`);
+  }
+
+  /** SHA-1 of the copy that an interrupted run left on the cache. */
+  async #savedCopy(): Promise<string | undefined> {
+    this.#saved ??= (async () => {
+      const saved = await loadContents({ device: this.#device, log: () => undefined }, SAVED_FILE);
+      await saved?.close();
+      return saved?.sha1;
+    })();
+    return this.#saved;
+  }
+
+  /**
+   * The source of a patched partition is kept on the cache until the partition is written. Scripts patch partitions after
+   * files: without this place the device would stay between two systems.
+   */
+  async #copyOfSource(call: EdifyCall): Promise<void> {
+    const [source, second, sha1] = call.args.map(literal);
+    if (source === undefined || second === undefined || sha1 === undefined) return;
+    const target = second === "-" ? source : second;
+    if (!isPartitionName(target)) return;
+    const context = { device: this.#device, log: () => undefined };
+    // Nothing is kept of what is patched already, nor when the copy of an earlier run is the source.
+    const done = await loadContents(context, target);
+    await done?.close();
+    if (done?.sha1 === parseSha1(sha1)) return;
+    const bases = basesOf(call);
+    const loaded = await loadContents(context, source);
+    await loaded?.close();
+    if (loaded === undefined || !bases.has(loaded.sha1)) return;
+    if ((await this.#savedCopy()) === loaded.sha1 || this.#unseen(SAVED_FILE)) return;
+    const problem = await this.#cacheProblem(loaded.reader.size);
+    if (problem !== undefined) this.#problem(problem);
+  }
+
+  /** Why the cache cannot take a file of this size. */
+  async #cacheProblem(bytes: number): Promise<string | undefined> {
+    const { files, mounts } = this.#device;
+    if ((await files.stat("/cache"))?.kind !== "folder") {
+      return "there is no /cache to keep a partition's old content on";
+    }
+    const over = (await mounts.list()).filter(({ at }) => at === "/cache" || at === "/");
+    if (over.sort((a, b) => b.at.length - a.at.length)[0]?.readOnly === true) return "/cache is read-only";
+    if (bytes > 0 && (await files.space("/cache/x")).volatile) return "/cache forgets its files at a power cut";
+    const context = { device: this.#device, log: () => undefined };
+    const held = await heldOnCache(this.#session);
+    const possible = held + (await possibleSpace(context, this.#session.host.keep));
+    return bytes > possible ? `/cache needs ${bytes} bytes, ${possible} are free or can be deleted` : undefined;
   }
 
   async #blockUpdate(call: EdifyCall): Promise<void> {
@@ -171,8 +220,20 @@ class Preflight {
     if (device === undefined) return;
     const room = await this.#nodeSize(devicePath(device));
     if (room === undefined) return this.#problem(`there is no ${device} to update`);
-    // What is wrong inside the list is the statement's to find, before it writes.
-    if (list !== undefined) this.#entrySize(list);
+    if (list !== undefined && this.#entrySize(list) !== undefined) await this.#stashRoom(list);
+  }
+
+  /** A partition's blocks that are needed later lie on the cache. What else is wrong inside the list is the statement's to find. */
+  async #stashRoom(entry: string): Promise<void> {
+    const { zip } = this.#session.host;
+    const found = zip.need(decodeText(toLatin1(entry)));
+    if (found.size > MAX_LIST) return;
+    const list = parseTransferList(fromLatin1(await zip.read(found, MAX_LIST)), () => undefined);
+    if ("problem" in list || list.total === 0) return;
+    const bytes = stashRoom(list);
+    if (list.version === 1 && bytes === 0) return;
+    const problem = await this.#cacheProblem(bytes);
+    if (problem !== undefined) this.#problem(problem);
   }
 
   /** Room for what is unpacked into file systems that are not made anew. */
@@ -194,7 +255,7 @@ class Preflight {
       for (const entry of this.#session.host.zip.entries) {
         if (!entry.name.startsWith(prefix) || entry.name.endsWith("/")) continue;
         const there = await this.#sizeOf(`${target}/${entry.name.slice(prefix.length)}`);
-        needed.set(target, (needed.get(target) ?? 0) + blocks(entry.size) - blocks(there));
+        needed.set(target, (needed.get(target) ?? 0) + roomOf(entry.size) - roomOf(there));
       }
     }
     if (needed.size === 0) return;
@@ -224,7 +285,7 @@ class Preflight {
       if (name !== "delete") continue;
       for (const arg of args) {
         const path = literal(arg);
-        if (path !== undefined && path !== "") sum += blocks(await this.#sizeOf(devicePath(path)));
+        if (path !== undefined && path !== "") sum += roomOf(await this.#sizeOf(devicePath(path)));
       }
     }
     return sum;
@@ -237,8 +298,10 @@ class Preflight {
       if (call.name === "mount" || call.name === "format") await this.#fileSystem(call);
       else if (call.name === "package_extract_file") await this.#extractFile(call);
       else if (call.name === "write_raw_image") await this.#rawImage(call);
-      else if (call.name === "apply_patch" && !guarded.has(call)) await this.#patch(call);
-      else if (call.name === "block_image_update") await this.#blockUpdate(call);
+      else if (call.name === "apply_patch" && !guarded.has(call)) {
+        await this.#patch(call);
+        await this.#copyOfSource(call);
+      } else if (call.name === "block_image_update") await this.#blockUpdate(call);
     }
     await this.#space();
     const told = this.problems.slice(0, MAX_TOLD);

@@ -29,6 +29,7 @@ import { patchFunctions } from "./functions/patches.ts";
 import { ProcessExit, RebootRequest, UpdaterSession } from "./host.ts";
 import type { UpdaterHost } from "./host.ts";
 import { changesDevice, preflight } from "./preflight.ts";
+import { scopeOf } from "./script-scope.ts";
 
 export const SCRIPT_NAME = "META-INF/com/google/android/updater-script";
 /** Largest script, bytes. */
@@ -196,6 +197,7 @@ export async function runScript(host: UpdaterHost, reader: RandomReader): Promis
     for (const line of parseErrorLines(script.errors)) host.log(`${line}\n`);
     return { exitCode: 6 };
   }
+  session.scope = scopeOf(script.root);
   if (host.contexts === undefined) host.pipe("ui_print Warning: No file_contexts");
   if (session.safe) session.memory = await openBlockMemory(host.device, await packageId(host.device, reader, host.zip));
   try {

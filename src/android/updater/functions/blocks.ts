@@ -13,6 +13,7 @@ import { fromLatin1, toLatin1 } from "../../latin1.ts";
 import { devicePath, failureText, nodeKind, openTarget } from "../device-files.ts";
 import type { UpdaterSession } from "../host.ts";
 import { CAUSES, ProcessExit } from "../host.ts";
+import { heldOnCache } from "../script-scope.ts";
 import { MAX_IN_MEMORY } from "./common.ts";
 import type { FunctionTable } from "./common.ts";
 import { printToScreen } from "./messages.ts";
@@ -106,6 +107,7 @@ export function blockFunctions(session: UpdaterSession): FunctionTable {
           log: (text) => session.log(text),
           pipe: (line) => host.pipe(line),
           checkCancel: () => checkCancel(host.cancel),
+          ...(session.safe ? { heldOnCache: () => heldOnCache(session) } : {}),
           ...(journal === undefined ? {} : { journal }),
         },
         {

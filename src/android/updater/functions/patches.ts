@@ -7,6 +7,7 @@ import { checkCacheSpace } from "../../applypatch/cache.ts";
 import { parseInteger } from "../numbers.ts";
 import type { UpdaterSession } from "../host.ts";
 import { CAUSES } from "../host.ts";
+import { heldOnCache } from "../script-scope.ts";
 import { firstOf } from "./common.ts";
 import type { FunctionTable } from "./common.ts";
 
@@ -61,7 +62,8 @@ export function patchFunctions(session: UpdaterSession): FunctionTable {
       if (!bytes.any) {
         throw new EdifyAbort(`${call.name}(): can't parse "${text}" as byte count\n\n`, CAUSES.arguments);
       }
-      return (await checkCacheSpace(context, bytes.value, context.keep)) ? "t" : "";
+      const held = session.safe ? await heldOnCache(session) : 0;
+      return (await checkCacheSpace(context, Math.max(0, bytes.value - held), context.keep)) ? "t" : "";
     },
   };
 }
