@@ -223,8 +223,11 @@ export interface Mounts {
   list(): Promise<readonly MountInfo[]>;
   mount(node: string, at: string, options: { fsType: string; flags?: string }): Promise<void>;
   unmount(at: string): Promise<void>;
-  /** Whether the device has a file system on `node`, mounted or not. Absent: a node that is there may hold one. */
-  knows?(node: string): Promise<boolean>;
+  /**
+   * The file system that the device has on `node`, mounted or not, and whether it can be mounted for writing; undefined: there is
+   * none. Absent: a node that is there may hold one.
+   */
+  known?(node: string): Promise<{ readonly readOnly: boolean } | undefined>;
   /**
    * Makes an empty file system on a node that is not mounted. `sizeBytes`: its size when it is not the whole node. A mount
    * that is a folder is emptied. Absent: this device makes no file systems.

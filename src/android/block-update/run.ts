@@ -32,6 +32,8 @@ export interface BlockUpdateContext {
   readonly log: (text: string) => void;
   readonly pipe: (line: string) => void;
   readonly checkCancel: () => void;
+  /** Only looks: /cache stays as it is. For verification. */
+  readonly dry?: boolean;
   /** Bytes on /cache that belong to the update and will be given back; absent: none. */
   readonly heldOnCache?: () => Promise<number>;
   /** Where progress of versions 1 and 2 is kept; absent: nowhere. */
@@ -57,6 +59,8 @@ export interface BlockUpdateResult {
   readonly readError: boolean;
   /** A range text is malformed: the original's process ends here. */
   readonly malformedRange: boolean;
+  /** The device holds neither what a command starts from nor what it leads to. */
+  readonly unexpected: boolean;
 }
 
 /** A command that failed; the reason is in the log. */
@@ -163,7 +167,7 @@ class BlockRun {
     if (bytes === undefined) return undefined;
     if (verify && !this.#verify(id, bytes, true)) {
       this.#log(`unexpected contents in ${this.#stash.folder}/${id}`);
-      await this.#stash.remove(id);
+      if (this.#context.dry !== true) await this.#stash.remove(id);
       return undefined;
     }
     return bytes;
@@ -487,7 +491,9 @@ class BlockRun {
     // Versions 1 and 2: what a command overwrites of its source is kept beside the stash.
     const keepsSources = journal !== undefined && write;
     const stashing = version >= 2 || keepsSources;
-    if (stashing) {
+    const keepsStash = stashing && this.#context.dry !== true;
+    if (!keepsStash) this.#createdStash = (await this.#stash.used()) === 0;
+    else {
       const opened =
         write && this.#context.profile === "safe"
           ? await this.#stash.open(await this.#roomLeftToTake())
@@ -525,7 +531,7 @@ class BlockRun {
     }
     await this.#news.close();
     if (!ok) {
-      if (stashing && (this.hopeless || (!write && this.#createdStash))) await this.#stash.clear();
+      if (keepsStash && (this.hopeless || (!write && this.#createdStash))) await this.#stash.clear();
       return false;
     }
     if (write) {
@@ -536,10 +542,10 @@ class BlockRun {
         this.#context.pipe(`log bytes_written_${partition}: ${this.#written * BLOCK_SIZE}`);
         this.#context.pipe(`log bytes_stashed_${partition}: ${this.#stashed * BLOCK_SIZE}`);
       }
-      if (stashing) await this.#stash.clear();
+      if (keepsStash) await this.#stash.clear();
     } else {
       this.#log("verified partition contents; update may be resumed");
-      if (stashing && this.#createdStash) await this.#stash.clear();
+      if (keepsStash && this.#createdStash) await this.#stash.clear();
     }
     return true;
   }
@@ -552,7 +558,7 @@ export async function runBlockUpdate(
 ): Promise<BlockUpdateResult> {
   context.log(request.write ? "performing update\n" : "performing verification\n");
   const list = parseTransferList(request.transferList, (line) => context.log(`${line}\n`));
-  const result = { done: false, readError: false, malformedRange: false };
+  const result = { done: false, readError: false, malformedRange: false, unexpected: false };
   if ("problem" in list) {
     context.log(`${list.problem}\n`);
     return result;
@@ -568,7 +574,7 @@ export async function runBlockUpdate(
   const run = new BlockRun(withoutJournal ? bare : context, request, list);
   try {
     const done = await run.run();
-    return { ...result, done, readError: run.readError };
+    return { ...result, done, readError: run.readError, unexpected: run.hopeless };
   } catch (e) {
     if (!(e instanceof MalformedRange)) throw e;
     return { ...result, malformedRange: true };

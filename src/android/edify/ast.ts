@@ -62,14 +62,30 @@ export function statements(root: EdifyNode): EdifyNode[] {
   return out;
 }
 
+/** Every node of a script, outermost first, in source order of their beginnings. */
+function* nodes(root: EdifyNode): Generator<EdifyNode, void> {
+  const todo: EdifyNode[] = [root];
+  for (let node = todo.pop(); node !== undefined; node = todo.pop()) {
+    yield node;
+    if (node.kind === "literal") continue;
+    for (let i = node.args.length - 1; i >= 0; i--) todo.push(node.args[i] as EdifyNode);
+  }
+}
+
 /** Every call of a script, outermost first, in source order of their beginnings. */
 export function calls(root: EdifyNode): EdifyCall[] {
   const out: EdifyCall[] = [];
-  const todo: EdifyNode[] = [root];
-  for (let node = todo.pop(); node !== undefined; node = todo.pop()) {
-    if (node.kind === "literal") continue;
-    if (node.kind === "call") out.push(node);
-    for (let i = node.args.length - 1; i >= 0; i--) todo.push(node.args[i] as EdifyNode);
+  for (const node of nodes(root)) if (node.kind === "call") out.push(node);
+  return out;
+}
+
+/** Calls that a script compares with a literal, as `f(a) == "b"`: the call and what it wants. */
+export function comparisons(root: EdifyNode): { readonly call: EdifyCall; readonly wanted: string }[] {
+  const out: { call: EdifyCall; wanted: string }[] = [];
+  for (const node of nodes(root)) {
+    if (node.kind !== "operator" || node.op !== "==") continue;
+    const [left, right] = node.args;
+    if (left?.kind === "call" && right?.kind === "literal") out.push({ call: left, wanted: right.value });
   }
   return out;
 }

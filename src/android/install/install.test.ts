@@ -113,14 +113,14 @@ describe("a script that stopped", () => {
       fileSystems: { "/cache": { node: "/dev/block/by-name/cache", capacityBytes: 4096 } },
     };
     const script = `block_image_update("/dev/block/by-name/x", package_extract_file("list"), "new", "patch") || abort("E1001: no");`;
-    const list = "1\n3\nmove 2,0,3 2,1,4\n";
+    const list = "1\n3\nbsdiff 0 10 2,0,3 2,4,7\n";
     const notes: string[] = [];
     const progress = { progress: () => undefined, note: (_: string, text: string) => void notes.push(text) };
     const reader = await makePackage(script, { list, new: "", patch: "", ...meta });
     await expect(install(smallDevice(spec), reader, { progress })).rejects.toMatchObject({
       details: { found: "E1001: no" },
     });
-    expect(notes).toContain("updater: not enough space for stash");
+    expect(notes).toContain("updater: Failed to apply bsdiff patch. It lies outside the patch data.");
     expect(notes.filter((note) => note.includes("E1001"))).toEqual(["E1001: no"]);
   });
 

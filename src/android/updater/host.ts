@@ -90,10 +90,10 @@ export class UpdaterSession {
   causeCode: number | undefined;
   /** Reading failed with an input/output error: worth another try. */
   sawReadError = false;
-  /** Names whose content `apply_patch_check` found to be what the script expects. */
+  /** Names of files and partitions whose content the script itself looked at: it decides what they are good for. */
   readonly proven = new Set<string>();
   /** What the script works on. */
-  scope: ScriptScope = { patchBases: new Set(), blockDevices: [] };
+  scope: ScriptScope = { patchBases: new Set(), blockDevices: [], rangeChecks: [] };
   readonly #folders = new Set<string>();
   /** Keeps what is known of interrupted version 1 and 2 updates; absent: nowhere. */
   memory: BlockMemory | undefined;

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { describe, expect, it } from "vitest";
-import { collectRun, sha1 } from "../../../test/support/android-device.ts";
+import { collectRun, makePackage, sha1 } from "../../../test/support/android-device.ts";
 import { blockSpec, BY_NAME, entryOf, installedSpec, vectorReader } from "../../../test/support/android-install.ts";
 import type { SimulatedFileSystem, SimulatedSpec } from "../../device/index.ts";
 import { createSimulatedDevice } from "../../device/index.ts";
@@ -95,5 +95,56 @@ describe("stashes that another package's interrupted run left", () => {
       return imageOf(device);
     };
     expect(await go(true)).toBe(await go(false));
+  });
+});
+
+describe("a two-step package that updates blocks", () => {
+  it.each(["v4/incr-twostep"])("%s: another base is refused before stage 1 writes recovery over boot", async (path) => {
+    const spec = await blockSpec(path.slice(0, 2));
+    const system = `${BY_NAME}/system`;
+    const node = spec.nodes?.[system] as { kind: "block"; content: Uint8Array };
+    const run = (content: Uint8Array) => {
+      const device = createSimulatedDevice({ ...spec, nodes: { ...spec.nodes, [system]: { ...node, content } } });
+      const reader = vectorReader(`block71/${path}/unsigned.zip`);
+      return collectRun({ device, package: reader, era: "7.1", profile: "safe" }).then((got) => ({ ...got, device }));
+    };
+    const other = new Uint8Array(node.content);
+    // A block that the package moves.
+    other.fill(0x55, 20 * 4096, 21 * 4096);
+    const refused = await run(other);
+    expect(refused.preflight).toEqual([`${system} is not what the package updates`]);
+    expect(refused.device.writes).toBe(0);
+    const good = await run(node.content);
+    expect(good.reboot, good.log).toBeDefined();
+  });
+});
+
+describe("a file system that cannot be written", () => {
+  it.each(["incr", "twostep-incr"])("%s: refused before the first write", async (name) => {
+    const spec = await installedSpec(OLD);
+    const { "/system": system, ...others } = spec.fileSystems ?? {};
+    const device = createSimulatedDevice({
+      ...spec,
+      fileSystems: { ...others, "/system": { ...system, readOnly: true } },
+    });
+    const reader = vectorReader(`ota44/basic/${name}/unsigned.zip`);
+    const got = await collectRun({ device, package: reader, era: "4.4", profile: "safe" });
+    expect(got.preflight?.join("\n"), got.log).toMatch(/the file system on .* is read-only/);
+    expect(device.writes).toBe(0);
+  });
+
+  it("is no reason to refuse a script that only reads it", async () => {
+    const device = createSimulatedDevice({
+      nodes: { "/dev/x": { kind: "block", size: 4096 } },
+      fileSystems: { "/system": { node: "/dev/s", mounted: false, readOnly: true } },
+    });
+    const script = `mount("ext4", "EMMC", "/dev/s", "/system"); package_extract_file("x", "/dev/x");`;
+    const got = await collectRun({
+      device,
+      package: await makePackage(script, { x: "new" }),
+      era: "4.4",
+      profile: "safe",
+    });
+    expect(got.exitCode, got.log).toBe(0);
   });
 });

@@ -4,6 +4,7 @@
  *
  * Only literal arguments are looked at; what a script computes is checked when it comes to it. Nothing is written.
  */
+import { memoryReader } from "../../core/streams.ts";
 import { decodeText } from "../../core/text.ts";
 import type { Device } from "../../core/ports.ts";
 import { possibleSpace, roomOf } from "../applypatch/cache.ts";
@@ -11,11 +12,16 @@ import { isPartitionName, loadContents, parsePartitionName, parseSha1, SAVED_FIL
 import { calls } from "../edify/ast.ts";
 import type { EdifyCall, EdifyNode } from "../edify/ast.ts";
 import { stashRoom } from "../block-update/stash-need.ts";
+import { BLOCK_SIZE, hashBlocks } from "../block-update/blocks.ts";
+import { parseRanges, rangesEnd } from "../block-update/ranges.ts";
+import { runBlockUpdate } from "../block-update/run.ts";
 import { parseTransferList } from "../block-update/transfer-list.ts";
+import type { TransferList } from "../block-update/transfer-list.ts";
 import { fromLatin1, toLatin1 } from "../latin1.ts";
-import { devicePath, failureText, findMtd } from "./device-files.ts";
+import { devicePath, failureText, findMtd, openTarget } from "./device-files.ts";
 import type { UpdaterSession } from "./host.ts";
-import { basesOf, heldOnCache } from "./script-scope.ts";
+import { heldOnCache } from "./cache-holdings.ts";
+import { basesOf } from "./script-scope.ts";
 
 /** Larger transfer lists are left to the statement, bytes. */
 const MAX_LIST = 256 * 1024 * 1024;
@@ -95,19 +101,38 @@ class Preflight {
     });
   }
 
+  /** Whether the script changes anything below a folder. */
+  #writesInside(at: string | undefined): boolean {
+    if (at === undefined || at === "") return false;
+    const folder = devicePath(at).replace(/\/+$/, "");
+    return this.#calls.some(
+      ({ name, args }) =>
+        changesDevice(name, args.length) &&
+        args.some((arg) => {
+          const text = literal(arg);
+          const path = text === undefined || !text.startsWith("/") ? undefined : devicePath(text);
+          return path !== undefined && (path === folder || path.startsWith(`${folder}/`));
+        }),
+    );
+  }
+
   async #fileSystem(call: EdifyCall): Promise<void> {
     const [, type, location] = call.args.map(literal);
     if (type === undefined || location === undefined || location === "") return;
     const { mounts } = this.#device;
     if (type === "MTD") {
       const node = (await findMtd(this.#device, location)) ?? `/dev/mtd/by-name/${location}`;
-      if ((await this.#nodeSize(node)) === undefined && (await mounts.knows?.(node)) !== true) {
+      if ((await this.#nodeSize(node)) === undefined && (await mounts.known?.(node)) === undefined) {
         this.#problem(`there is no flash partition ${location}`);
       }
       return;
     }
     const node = devicePath(location);
-    if ((await mounts.knows?.(node)) === true) return;
+    const known = await mounts.known?.(node);
+    if (known?.readOnly === true && (call.name === "format" || this.#writesInside(literal(call.args[3])))) {
+      this.#problem(`the file system on ${location} is read-only`);
+    }
+    if (known !== undefined) return;
     if ((await this.#nodeSize(node)) === undefined) this.#problem(`there is no file system on ${location}`);
   }
 
@@ -220,16 +245,62 @@ class Preflight {
     if (device === undefined) return;
     const room = await this.#nodeSize(devicePath(device));
     if (room === undefined) return this.#problem(`there is no ${device} to update`);
-    if (list !== undefined && this.#entrySize(list) !== undefined) await this.#stashRoom(list);
+    if (list === undefined || this.#entrySize(list) === undefined) return;
+    const { zip } = this.#session.host;
+    const found = zip.need(decodeText(toLatin1(list)));
+    if (found.size > MAX_LIST) return;
+    const text = fromLatin1(await zip.read(found, MAX_LIST));
+    const parsed = parseTransferList(text, () => undefined);
+    // What else is wrong inside the list is the statement's to find.
+    if ("problem" in parsed || parsed.total === 0) return;
+    await this.#stashRoom(parsed);
+    if (!(await this.#blockBase(device, text, parsed))) this.#problem(`${device} is not what the package updates`);
   }
 
-  /** A partition's blocks that are needed later lie on the cache. What else is wrong inside the list is the statement's to find. */
-  async #stashRoom(entry: string): Promise<void> {
-    const { zip } = this.#session.host;
-    const found = zip.need(decodeText(toLatin1(entry)));
-    if (found.size > MAX_LIST) return;
-    const list = parseTransferList(fromLatin1(await zip.read(found, MAX_LIST)), () => undefined);
-    if ("problem" in list || list.total === 0) return;
+  /**
+   * Whether a device holds what a list starts from, or what it leads to, or some of both. A script looks itself before it changes
+   * anything, but for two-step packages: they write boot and recovery before.
+   */
+  async #blockBase(name: string, text: string, list: TransferList): Promise<boolean> {
+    if (this.#session.proven.has(name)) return true;
+    const checks = this.#session.scope.rangeChecks.filter((check) => check.device === name);
+    const path = devicePath(name);
+    const target = await openTarget(this.#device, path, "read");
+    try {
+      for (const { ranges, sha1 } of checks) {
+        if ((await this.#session.rememberedHash(name, ranges)) === sha1) return true;
+        const set = parseRanges(ranges);
+        if (set === undefined || rangesEnd(set) * BLOCK_SIZE > target.size) continue;
+        if ((await hashBlocks(this.#device, target, set)) === sha1) return true;
+      }
+      // Lists of version 1 and 2 do not say what they start from.
+      if (list.version <= 2) return checks.length === 0;
+      const { unexpected } = await runBlockUpdate(
+        {
+          device: this.#device,
+          profile: "safe",
+          dry: true,
+          keep: this.#session.host.keep,
+          log: () => undefined,
+          pipe: () => undefined,
+          checkCancel: () => {
+            this.#session.checkCancel();
+          },
+        },
+        {
+          ...{ name, target, transferList: text, write: false, isBlockDevice: false },
+          newData: async function* () {},
+          patchData: memoryReader(new Uint8Array(0)),
+        },
+      );
+      return !unexpected;
+    } finally {
+      await target.close();
+    }
+  }
+
+  /** A partition's blocks that are needed later lie on the cache. */
+  async #stashRoom(list: TransferList): Promise<void> {
     const bytes = stashRoom(list);
     if (list.version === 1 && bytes === 0) return;
     const problem = await this.#cacheProblem(bytes);

@@ -1,16 +1,22 @@
 /** What a script works on: tells its own leftovers on /cache from those of others. */
-import { roomOf } from "../applypatch/cache.ts";
-import { loadContents, parseSha1, SAVED_FILE } from "../applypatch/contents.ts";
-import { Stash } from "../block-update/stash.ts";
-import { calls } from "../edify/ast.ts";
+import { parseSha1 } from "../applypatch/contents.ts";
+import { calls, comparisons } from "../edify/ast.ts";
 import type { EdifyCall, EdifyNode } from "../edify/ast.ts";
-import type { UpdaterSession } from "./host.ts";
+
+/** `range_sha1(device, ranges) == sha1`. */
+export interface RangeCheck {
+  readonly device: string;
+  readonly ranges: string;
+  readonly sha1: string;
+}
 
 export interface ScriptScope {
   /** SHA-1 of the sources that its patches are for, lower-case hex. */
   readonly patchBases: ReadonlySet<string>;
   /** Devices whose blocks it updates, as it names them. */
   readonly blockDevices: readonly string[];
+  /** Digests of block ranges that it compares with what it expects, anywhere: of the base, and of the result. */
+  readonly rangeChecks: readonly RangeCheck[];
 }
 
 /** SHA-1 of the sources that an `apply_patch` names literally, lower-case hex. */
@@ -31,18 +37,11 @@ export function scopeOf(root: EdifyNode): ScriptScope {
   return {
     patchBases: new Set(all.flatMap((call) => (call.name === "apply_patch" ? [...basesOf(call)] : []))),
     blockDevices: [...new Set(devices)],
+    rangeChecks: comparisons(root).flatMap(({ call: { name, args }, wanted }) => {
+      const [device, ranges] = args;
+      return name === "range_sha1" && device?.kind === "literal" && ranges?.kind === "literal"
+        ? [{ device: device.value, ranges: ranges.value, sha1: wanted }]
+        : [];
+    }),
   };
-}
-
-/**
- * Bytes on /cache that an interrupted run of this script left: the saved source of a patch, and stashes. They are used or taken away
- * before any later statement needs the room. Counted as taken, they would keep a device whose cache is small from ever going on.
- */
-export async function heldOnCache({ device, host, scope }: UpdaterSession): Promise<number> {
-  const quiet = { device, keep: host.keep, log: (): void => undefined };
-  const copy = await loadContents(quiet, SAVED_FILE);
-  await copy?.close();
-  let bytes = copy !== undefined && scope.patchBases.has(copy.sha1) ? roomOf(copy.reader.size) : 0;
-  for (const name of scope.blockDevices) bytes += await new Stash(quiet, name).used();
-  return bytes;
 }

@@ -58,8 +58,8 @@ export class ImageMounts implements Mounts {
     this.#mounted.push({ at: where, node, readOnly: known.readOnly, fsType });
   }
 
-  async knows(node: string): Promise<boolean> {
-    return this.#described.some((mount) => mount.node === node);
+  async known(node: string): Promise<{ readonly readOnly: boolean } | undefined> {
+    return this.#described.find((mount) => mount.node === node);
   }
 
   async #empty(folder: string): Promise<void> {

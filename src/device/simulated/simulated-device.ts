@@ -247,7 +247,10 @@ class Life implements SimulatedDevice {
         return this.#mountInfos();
       },
       mount: async (node: string, at: string) => this.#mount(node, normalPath(at)),
-      knows: async (node: string) => this.#plan.fileSystems.some((known) => known.node === node),
+      known: async (node: string) => {
+        const found = this.#plan.fileSystems.find((known) => known.node === node);
+        return found === undefined ? undefined : { readOnly: found.readOnly ?? false };
+      },
       unmount: async (at: string) => this.#unmount(normalPath(at)),
       format: async (node: string) => this.#format(node),
     };

@@ -13,7 +13,7 @@ import { fromLatin1, toLatin1 } from "../../latin1.ts";
 import { devicePath, failureText, nodeKind, openTarget } from "../device-files.ts";
 import type { UpdaterSession } from "../host.ts";
 import { CAUSES, ProcessExit } from "../host.ts";
-import { heldOnCache } from "../script-scope.ts";
+import { heldOnCache } from "../cache-holdings.ts";
 import { MAX_IN_MEMORY } from "./common.ts";
 import type { FunctionTable } from "./common.ts";
 import { printToScreen } from "./messages.ts";
@@ -120,6 +120,7 @@ export function blockFunctions(session: UpdaterSession): FunctionTable {
           write,
         },
       );
+      if (result.done && !write) session.proven.add(name);
       if (result.readError) session.sawReadError = true;
       if (result.malformedRange && !session.safe) throw new ProcessExit(1);
       return result.done ? "t" : "";
@@ -143,6 +144,7 @@ export function blockFunctions(session: UpdaterSession): FunctionTable {
       const text = await stringArgument(call, 1, "ranges");
       const set = parseRanges(text);
       if (set === undefined) return malformed(text);
+      session.proven.add(name);
       const known = await session.rememberedHash(name, text);
       if (known !== undefined) return known;
       try {
