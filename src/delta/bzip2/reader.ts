@@ -14,14 +14,16 @@ import {
   DECODER_STATE_SIZE,
   DECODER_WORK_SIZE,
   NEED_INPUT,
+  READ_ON,
   STREAM_END,
 } from "../core/bzip2-decode.ts";
 
-/** Compressed bits of one block never take more: 18,002 selectors of 50 symbols of 20 bits, and tables. */
+/**
+ * Compressed bytes that are there at once. Some 30 KiB are what stands before a block's symbols, but code lengths can be written as
+ * long as one likes; untouched memory costs nothing.
+ */
 const INPUT_SIZE = 2_400_000;
 const BLOCK_UNIT = 100_000;
-/** From this many on, compressed bytes that are done with are moved out of the way: untouched memory costs nothing. */
-const COMPACT_SIZE = 131_072;
 
 /** Compressed bytes asked for at a time. */
 const READ_SIZE = 65_536;
@@ -60,8 +62,6 @@ export class Bzip2Reader {
   #crc = 0;
   #phase: "header" | "between" | "block" | "end" = "header";
   #streams = 0;
-  /** Compressed bytes of the block before, and an eighth. */
-  #usual = 0;
 
   /** `base` and `work`: addresses of {@link BZIP2_READER_SIZE} and {@link BZIP2_WORK_SIZE} bytes, divisible by 4. */
   constructor(core: Core, base: number, work: number, source: Source, options: Bzip2ReaderOptions = {}) {
@@ -85,7 +85,7 @@ export class Bzip2Reader {
   /** Reads on; false when the source has ended. */
   async #more(): Promise<boolean> {
     const keep = Math.floor(this.#bit / 8);
-    if (keep > 0 && (keep >= this.#length || this.#length > COMPACT_SIZE)) {
+    if (keep > 0) {
       this.#bytes.copyWithin(this.#input, this.#input + keep, this.#input + this.#length);
       this.#length -= keep;
       this.#bit -= keep * 8;
@@ -93,7 +93,7 @@ export class Bzip2Reader {
     }
     if (this.#sourceEnded) return false;
     const room = Math.min(READ_SIZE, INPUT_SIZE - this.#length);
-    if (room === 0) throw this.#damaged("a block is larger than any block can be");
+    if (room === 0) throw this.#damaged("a block's tables are larger than any can be");
     const end = this.#input + this.#length;
     const n = await this.#source(this.#bytes.subarray(end, end + room));
     this.#length += n;
@@ -133,8 +133,6 @@ export class Bzip2Reader {
 
   /** Decodes up to the next block; false at the end of the data. @throws OtaError CODEC_DAMAGED */
   async ready(): Promise<boolean> {
-    // A failed try costs what it decoded: the first one waits for as much as the block before took, then the input doubles.
-    let wanted = this.#usual;
     for (;;) {
       if (this.#phase === "block") return true;
       if (this.#phase === "end") return false;
@@ -142,22 +140,21 @@ export class Bzip2Reader {
         await this.#header();
         continue;
       }
-      const have = this.#length - Math.floor(this.#bit / 8);
-      if (have < wanted && (await this.#more())) continue;
-      const core = this.#core;
-      const result = core.decodeBlock(this.#state, this.#work, this.#input, this.#length, this.#bit, this.#capacity);
+      const last = this.#sourceEnded ? 1 : 0;
+      const [core, s, w] = [this.#core, this.#state, this.#work];
+      const result = core.decodeBlock(s, w, this.#input, this.#length, this.#bit, this.#capacity, last);
       if (result === BLOCK_READY) {
-        const before = this.#bit;
         this.#bit = core.decodedBits(this.#state);
-        this.#usual = ((this.#bit - before + 7) * 9) >> 6;
         const crc = this.#core.wantedCrc(this.#state);
         this.#crc = ((this.#crc << 1) | (this.#crc >>> 31)) ^ crc;
         this.#phase = "block";
       } else if (result === STREAM_END) {
         this.#bit = this.#core.decodedBits(this.#state);
         await this.#finishStream();
+      } else if (result === READ_ON) {
+        this.#bit = core.decodedBits(this.#state);
+        await this.#more();
       } else if (result === NEED_INPUT) {
-        wanted = Math.max(2 * have, have + 1);
         if (!(await this.#more())) throw this.#damaged("cut short");
       } else {
         throw this.#damaged(reason(result));

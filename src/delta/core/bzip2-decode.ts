@@ -23,6 +23,13 @@ const SAME = 16; // how many times in a row it was given, 0 to 4
 const REPEAT = 20; // copies of LAST still owed
 const CRC = 24; // CRC of the bytes given so far, inverted
 const WANTED = 28; // CRC the block declares
+const READING = 32; // whether a block's symbols are being read: what follows is of that block
+const GROUP = 36; // groups of 50 symbols that are read
+const RUN = 40; // bytes of the run under way
+const WEIGHT = 44; // what the run's next digit counts, halved
+const ORIGIN = 48; // where the walk begins
+const USED = 52; // byte values in the block
+const GROUPS = 56; // groups in all
 
 // Work.
 const CRC_READY = 0; // whether the CRC tables are made
@@ -41,10 +48,14 @@ const CRC_ZEROS = 65536; // 4 x 256 x i32: of a byte with 12 to 15 zeros behind 
 const NEXT = 69632; // 24 bits for each byte of the block
 const FAST_BITS = 10;
 
+/** Most compressed bytes of a group: 50 symbols of 20 bits, rounded up. */
+const GROUP_BYTES = 128;
+
 /** Results of {@link decodeBlock}. */
 export const BLOCK_READY = 0;
 export const NEED_INPUT = 1;
 export const STREAM_END = 2;
+export const READ_ON = 3;
 export const BAD_MAGIC = -1;
 export const BAD_RANDOMISED = -2;
 export const BAD_TABLES = -3;
@@ -158,21 +169,29 @@ function badUnlessCut(next1: number, have1: number): number {
   return (next1 << 3) - have1 > end << 3 ? NEED_INPUT : BAD_SYMBOLS;
 }
 
-/** Reads all symbols into the block; gives -1000 - its length, or what is wrong. */
-export function readSymbols(s: number, block: number, used: number, selectors: number, capacity: number): number {
-  const endSymbol = used + 1;
-  for (let i = 0; i < used; i++) set8(s + ORDER + i, get8(s + SYMBOLS + i));
-  fill(s + COUNTS, 0, 1024);
-  let n = 0;
-  let run = 0;
-  let weight = 1;
+/** Reads symbols into the block of the stream `t` where it stands; gives -1000 - the block's length, READ_ON, or what is wrong. */
+export function readSymbols(s: number, t: number, capacity: number, last: number): number {
+  const block = t + DECODER_STATE_SIZE;
+  const endSymbol = get32(t + USED) + 1;
+  const selectors = get32(t + GROUPS);
+  let n = get32(t + SIZE);
+  let run = get32(t + RUN);
+  let weight = get32(t + WEIGHT);
   // The bit reader once more in locals: this loop is half of decoding.
   let acc1 = acc;
   let have1 = have;
   let next1 = next;
-  for (let group = 0; group < selectors; group++) {
+  for (let group = get32(t + GROUP); group < selectors; group++) {
     const table = get8(s + SELECTORS + group);
     const fast = s + FAST + table * 2048;
+    if (last === 0 && ((next1 << 3) - have1) >>> 3 > end - GROUP_BYTES) {
+      set32(t + BIT, (next1 << 3) - have1);
+      set32(t + GROUP, group);
+      set32(t + SIZE, n);
+      set32(t + RUN, run);
+      set32(t + WEIGHT, weight);
+      return READ_ON;
+    }
     if ((next1 << 3) - have1 > end << 3) return NEED_INPUT;
     for (let k = 0; k < 50; k++) {
       while (have1 <= 24) {
@@ -250,7 +269,8 @@ function makeCrcTables(w: number): void {
 /**
  * Reads the block or stream end at bit `bit` of `length` bytes at `input` for the stream `s`, with the work at `w`. BLOCK_READY:
  * {@link produceBlock} gives its bytes. NEED_INPUT: nothing is changed but the finished block before, call again with more input.
- * STREAM_END: {@link wantedCrc} is the stream's. `capacity`: bytes of the largest block. @returns one of the constants above.
+ * READ_ON: call again with more input behind {@link decodedBits}; until then the work is this stream's. STREAM_END: {@link wantedCrc}
+ * is the stream's. `capacity`: bytes of the largest block. `last`: 1 where no more input follows. @returns one of the constants above.
  */
 export function decodeBlock(
   s: number,
@@ -259,6 +279,7 @@ export function decodeBlock(
   length: number,
   bit: number,
   capacity: number,
+  last: number,
 ): number {
   base = input;
   end = length;
@@ -266,6 +287,34 @@ export function decodeBlock(
   have = 0;
   acc = 0;
   if ((bit & 7) !== 0) bits(bit & 7);
+  if (get32(s + READING) === 0) {
+    const begun = beginBlock(s, w);
+    if (begun !== BLOCK_READY) return begun;
+  }
+  const result = readSymbols(w, s, capacity, last);
+  if (result === READ_ON) return READ_ON;
+  if (beyondEnd()) return NEED_INPUT;
+  if (result > -1000) return result;
+  const n = -1000 - result;
+  const origin = get32(s + ORIGIN);
+  if (origin >= n) return BAD_ORIGIN;
+  const block = s + DECODER_STATE_SIZE;
+  invert(w, block, n);
+  walk(w, block, n, origin);
+  makeCrcTables(w);
+  set32(s + BIT, (next << 3) - have);
+  set32(s + READING, 0);
+  set32(s + SIZE, n);
+  set32(s + AT, 0);
+  set32(s + LAST, -1);
+  set32(s + SAME, 0);
+  set32(s + REPEAT, 0);
+  set32(s + CRC, -1);
+  return BLOCK_READY;
+}
+
+/** Reads what stands before a block's symbols; BLOCK_READY: they follow. */
+export function beginBlock(s: number, w: number): number {
   const magicHigh = bits(24);
   const magicLow = bits(24);
   const crc = (bits(16) << 16) | bits(16);
@@ -285,22 +334,17 @@ export function decodeBlock(
   if (used === 0 || groups < 2 || groups > 6 || selectors === 0) return BAD_TABLES;
   if (!readSelectors(w, groups, selectors) || beyondEnd()) return beyondEnd() ? NEED_INPUT : BAD_TABLES;
   if (!readTables(w, used + 2, groups)) return beyondEnd() ? NEED_INPUT : BAD_TABLES;
-  const block = s + DECODER_STATE_SIZE;
-  const result = readSymbols(w, block, used, selectors < 18002 ? selectors : 18002, capacity);
   if (beyondEnd()) return NEED_INPUT;
-  if (result > -1000) return result;
-  const n = -1000 - result;
-  if (origin >= n) return BAD_ORIGIN;
-  invert(w, block, n);
-  walk(w, block, n, origin);
-  makeCrcTables(w);
-  set32(s + BIT, (next << 3) - have);
-  set32(s + SIZE, n);
-  set32(s + AT, 0);
-  set32(s + LAST, -1);
-  set32(s + SAME, 0);
-  set32(s + REPEAT, 0);
-  set32(s + CRC, -1);
+  for (let i = 0; i < used; i++) set8(w + ORDER + i, get8(w + SYMBOLS + i));
+  fill(w + COUNTS, 0, 1024);
+  set32(s + READING, 1);
+  set32(s + GROUP, 0);
+  set32(s + SIZE, 0);
+  set32(s + RUN, 0);
+  set32(s + WEIGHT, 1);
+  set32(s + ORIGIN, origin);
+  set32(s + USED, used);
+  set32(s + GROUPS, selectors < 18002 ? selectors : 18002);
   set32(s + WANTED, crc);
   return BLOCK_READY;
 }
