@@ -13,7 +13,7 @@ import { applyBsdiff40, applyImgdiff2, compressBzip2, makeBsdiff40 } from "../..
 import { programLike } from "../support/delta-inputs.ts";
 import { randomNumbers } from "../support/k230-mutations.ts";
 
-/** OTAFORGE_LONG=1 runs a million of each, hours; otherwise as many as a box of 20 s each holds. */
+/** OTAFORGE_LONG=1 runs a million of each, 6 minutes a kind and processor; otherwise as many as a box of 20 s each holds. */
 const FULL = process.env["OTAFORGE_LONG"] === "1";
 const BOX_MS = FULL ? Number.POSITIVE_INFINITY : 20_000;
 const COUNT = FULL ? 1_000_000 : Number.POSITIVE_INFINITY;
