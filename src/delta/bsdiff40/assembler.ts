@@ -1,5 +1,5 @@
 /** Puts a patch together from its ranges in order: control triples across the seams, and pieces of the three streams. */
-import type { Bzip2Joiner } from "../bzip2/joiner.ts";
+import { Bzip2Joiner, type Bzip2Block } from "../bzip2/joiner.ts";
 import { PIECE_RAW } from "../core/bzip2-cut.ts";
 import { concatBytes } from "../../core/bytes.ts";
 import { writeBsdiff40Header, writeOffset } from "./header.ts";
@@ -43,7 +43,9 @@ class Stream {
 export type StreamIndex = 0 | 1 | 2;
 
 export class PatchAssembler implements RangeSink {
+  readonly takesBytes = true;
   readonly #streams = [new Stream(), new Stream(), new Stream()] as const;
+  readonly #joiners = [new Bzip2Joiner(), new Bzip2Joiner(), new Bzip2Joiner()] as const;
   readonly #newSize: number;
   // The triple being made: it ends when the next cover says where to seek.
   #add = 0;
@@ -85,6 +87,7 @@ export class PatchAssembler implements RangeSink {
     this.#copy += newAt + size - this.#newEnd;
     this.#newEnd = newAt + size;
     this.#streams[1].push(result.diff);
+    this.addBlocks(1, result.blocks);
     this.#streams[2].push(result.extra);
   }
 
@@ -107,9 +110,14 @@ export class PatchAssembler implements RangeSink {
     this.#streams[stream].drop(length);
   }
 
+  /** Adds blocks behind those of their stream that were added before. */
+  addBlocks(stream: StreamIndex, blocks: readonly Bzip2Block[]): void {
+    for (const block of blocks) this.#joiners[stream].add(block);
+  }
+
   /** The whole patch of the three joined streams. */
-  compose(joiners: readonly [Bzip2Joiner, Bzip2Joiner, Bzip2Joiner]): Uint8Array {
-    const [control, diff, extra] = joiners.map((joiner) => joiner.finish()) as [Uint8Array, Uint8Array, Uint8Array];
+  compose(): Uint8Array {
+    const [control, diff, extra] = this.#joiners.map((j) => j.finish()) as [Uint8Array, Uint8Array, Uint8Array];
     const sizes = { controlSize: control.length, diffSize: diff.length, newSize: this.#newSize };
     return concatBytes(writeBsdiff40Header(sizes), control, diff, extra);
   }

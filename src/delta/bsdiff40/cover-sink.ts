@@ -4,11 +4,14 @@ import type { RangeResult } from "./steps.ts";
 
 /** Where results of ranges go, in order of new. */
 export interface RangeSink {
+  /** Whether it wants difference and extra bytes as well as covers. */
+  readonly takesBytes: boolean;
   /** Adds the range at `newAt`; alignments count from `windowAt` in old and from the range's beginning in new. */
   addRange(newAt: number, size: number, windowAt: number, result: RangeResult): void;
 }
 
 export class CoverSink implements RangeSink {
+  readonly takesBytes = false;
   readonly covers = new CoverList();
 
   addRange(newAt: number, _size: number, windowAt: number, { covers }: RangeResult): void {

@@ -2,7 +2,6 @@
 import type { Cancel, ProgressEvent } from "../../core/ports.ts";
 import { checkCancel } from "../../core/streams.ts";
 import { OtaError } from "../../core/errors.ts";
-import { Bzip2Joiner } from "../bzip2/joiner.ts";
 import { pieceBlocks, pieceInput, pieceSteps } from "../bzip2/writer.ts";
 import { createCore, runSteps, type Core } from "../core.ts";
 import type { CoverList } from "../cover-list.ts";
@@ -67,7 +66,7 @@ function search(old: Uint8Array, fresh: Uint8Array, sink: RangeSink, options: Ma
   runSteps(core, steps.fillSteps(layout, arena, sizes, whole, 0));
 
   const ranges: steps.Range[] = [];
-  const rangeSize = rangeSizeFor(fresh.length);
+  const rangeSize = rangeSizeFor(settings, fresh.length);
   for (let at = 0; at < fresh.length; at += rangeSize) {
     ranges.push({ newAt: at, size: Math.min(rangeSize, fresh.length - at), expected: at });
   }
@@ -82,7 +81,10 @@ function search(old: Uint8Array, fresh: Uint8Array, sink: RangeSink, options: Ma
       else steps.restoreCandidates(memory, arena, kept[index] as steps.Candidates);
       if (pass === 1 && !last) kept.push(steps.saveCandidates(memory, arena));
       runSteps(core, steps.searchSteps(layout, arena, !last));
-      if (last) sink.addRange(range.newAt, range.size, 0, steps.viewResult(memory, arena));
+      if (last) {
+        const blocks = sink.takesBytes ? runSteps(core, steps.compressSteps(memory, arena, settings)) : [];
+        sink.addRange(range.newAt, range.size, 0, steps.viewResult(memory, arena, blocks));
+      }
       options.progress?.({ phase: `search ${pass}`, doneBytes: range.newAt + range.size, totalBytes: fresh.length });
     });
     if (last) break;
@@ -114,7 +116,6 @@ function makeOnce(old: Uint8Array, fresh: Uint8Array, options: MakeOptions): Uin
   const memory = core.buffer;
   assembler.endRanges();
 
-  const joiners = [new Bzip2Joiner(), new Bzip2Joiner(), new Bzip2Joiner()] as const;
   const bytes = new Uint8Array(memory);
   const { cutting } = settings;
   for (;;) {
@@ -127,9 +128,9 @@ function makeOnce(old: Uint8Array, fresh: Uint8Array, options: MakeOptions): Uin
     bytes.copyWithin(pieceInput(arena.piece), layout.scan, layout.scan + length);
     assembler.drop(stream, length);
     const count = runSteps(core, pieceSteps(arena.piece, length, cutting));
-    for (const block of pieceBlocks(memory, arena.piece, count)) joiners[stream].add(block);
+    assembler.addBlocks(stream, pieceBlocks(memory, arena.piece, count));
   }
-  return assembler.compose(joiners);
+  return assembler.compose();
 }
 
 /**

@@ -47,15 +47,52 @@ export interface Settings {
   readonly patient: boolean;
   readonly spread: 2 | 4;
   readonly cutting: Cutting;
+  /**
+   * Whether the differences of a range are compressed by themselves, in blocks of equal size, by the lane that found them: no lane
+   * waits for the ranges in front. Otherwise they are cut where it fits the whole stream.
+   */
+  readonly apart: boolean;
+  /** Bytes of new, of up to 16 MiB, that are searched at a time. */
+  readonly smallRange: number;
   /** Prices of the first pass, and percent of the modelled ones of differences: dear ones end in too much extra. */
   readonly prior: Prior;
   readonly scale: number;
 }
 
 export const SETTINGS: Readonly<Record<Effort, Settings>> = Object.freeze({
-  fast: { step: 2, passes: 1, patient: false, spread: 2, cutting: CUT_SMALL, prior: PROGRAM_PRIOR, scale: 90 },
-  default: { step: 2, passes: 2, patient: false, spread: 2, cutting: CUT_TO_FIT, prior: ROUGH_PRIOR, scale: 100 },
-  max: { step: 1, passes: 3, patient: true, spread: 4, cutting: CUT_FINE, prior: ROUGH_PRIOR, scale: 100 },
+  fast: {
+    step: 4,
+    passes: 1,
+    patient: false,
+    spread: 2,
+    cutting: CUT_SMALL,
+    apart: true,
+    smallRange: RANGE_SIZE / 8,
+    prior: PROGRAM_PRIOR,
+    scale: 90,
+  },
+  default: {
+    step: 2,
+    passes: 2,
+    patient: false,
+    spread: 2,
+    cutting: CUT_TO_FIT,
+    apart: false,
+    smallRange: RANGE_SIZE / 4,
+    prior: ROUGH_PRIOR,
+    scale: 100,
+  },
+  max: {
+    step: 1,
+    passes: 3,
+    patient: true,
+    spread: 4,
+    cutting: CUT_FINE,
+    apart: false,
+    smallRange: RANGE_SIZE / 4,
+    prior: ROUGH_PRIOR,
+    scale: 100,
+  },
 });
 
 export function isEffort(text: string): text is Effort {
@@ -85,8 +122,8 @@ export function stepFor(settings: Settings, size: number): number {
  * Bytes of new that are searched at a time. It depends on new alone, so that any number of workers does the same; small files are
  * cut finer, or a second worker would wait for the first. A seam costs little: 1 MiB instead of 4 makes patches 0.05 % larger.
  */
-export function rangeSizeFor(newSize: number): number {
-  if (newSize <= 16 * MIB) return RANGE_SIZE / 4;
+export function rangeSizeFor(settings: Settings, newSize: number): number {
+  if (newSize <= 16 * MIB) return settings.smallRange;
   return newSize <= 64 * MIB ? RANGE_SIZE / 2 : RANGE_SIZE;
 }
 

@@ -7,7 +7,7 @@
  */
 import { checkCancel } from "../../core/streams.ts";
 import type { Cancel, ProgressEvent, RandomReader } from "../../core/ports.ts";
-import { Bzip2Joiner, type Bzip2Block } from "../bzip2/joiner.ts";
+import type { Bzip2Block } from "../bzip2/joiner.ts";
 import { pieceBlocks, pieceInput, pieceSteps } from "../bzip2/writer.ts";
 import type { Core } from "../core-calls.ts";
 import type { CoverList } from "../cover-list.ts";
@@ -42,6 +42,8 @@ export interface ScheduleOptions {
 
 /** Bytes of old that are read at a time. */
 const READ_SIZE = 4 * 1024 * 1024;
+/** Bytes of new that may be under way or wait for ranges in front of them, where that is more than a range for each lane. */
+const WAITING_SIZE = 8 * 1024 * 1024;
 /** Candidates are kept between passes up to this many bytes, then found again. */
 const KEEP_LIMIT = 192 * 1024 * 1024;
 
@@ -58,11 +60,10 @@ interface Window {
 }
 
 /** Windows begin at multiples of half their size; each range takes the one whose middle is nearest to its own position. */
-export function windowsFor(oldSize: number, newSize: number, windowSize: number): Window[] {
+export function windowsFor(oldSize: number, newSize: number, windowSize: number, rangeSize: number): Window[] {
   const windows: Window[] = [];
   const half = windowSize / 2;
   const lastStart = Math.max(0, Math.ceil(oldSize / half) * half - windowSize);
-  const rangeSize = rangeSizeFor(newSize);
   for (let newAt = 0; newAt < newSize; newAt += rangeSize) {
     const wanted = Math.round((newAt - half) / half) * half;
     const at = Math.min(lastStart, Math.max(0, wanted));
@@ -202,6 +203,8 @@ class Schedule {
 
   async #search(window: Window, layout: JobLayout): Promise<void> {
     const { passes, prior, scale } = this.#settings;
+    const rangeSize = rangeSizeFor(this.#settings, this.#fresh.size);
+    const most = Math.max(this.#lanes.length, WAITING_SIZE / rangeSize);
     const kept = new Map<steps.Range, steps.Candidates>();
     let keptBytes = 0;
     steps.writePrices(this.#memory, layout, priorPrices(prior, scale));
@@ -226,11 +229,13 @@ class Schedule {
           if (last) kept.delete(range);
           this.#searched += range.size;
           this.#progress("search", this.#searched, passes * this.#fresh.size);
-          if (last) add(index, steps.viewResult(this.#memory, arena));
+          if (!last) return;
+          const compressed = this.#sink.takesBytes ? steps.compressSteps(this.#memory, arena, this.#settings) : undefined;
+          const blocks = compressed === undefined ? [] : await runOnLane(lane, compressed);
+          add(index, steps.viewResult(this.#memory, arena, blocks));
         });
         running.push(done);
-        // Results wait for their turn, but never more of them than lanes.
-        if (running.length > this.#lanes.length) await running.shift();
+        if (running.length > most) await running.shift();
         if (last) await this.#compress(false);
       }
       await Promise.all(running);
@@ -245,7 +250,8 @@ class Schedule {
   /** Searches all of new; ranges go to the sink. */
   async search(): Promise<void> {
     const windowSize = this.#options.windowSize ?? WINDOW_SIZE;
-    for (const window of windowsFor(this.#old.size, this.#fresh.size, windowSize)) {
+    const rangeSize = rangeSizeFor(this.#settings, this.#fresh.size);
+    for (const window of windowsFor(this.#old.size, this.#fresh.size, windowSize, rangeSize)) {
       await this.#search(window, await this.#index(window));
     }
   }
@@ -254,16 +260,15 @@ class Schedule {
   async finish(assembler: PatchAssembler): Promise<Uint8Array> {
     assembler.endRanges();
     await this.#compress(true);
-    const joiners = [new Bzip2Joiner(), new Bzip2Joiner(), new Bzip2Joiner()] as const;
     let done = 0;
     const total = this.#pieces.reduce((sum, { length }) => sum + length, 0);
     for (const { stream, length, blocks } of this.#pieces) {
-      for (const block of await blocks) joiners[stream].add(block);
+      assembler.addBlocks(stream, await blocks);
       done += length;
       this.#progress("compress", done, total);
       checkCancel(this.#options.signal);
     }
-    return assembler.compose(joiners);
+    return assembler.compose();
   }
 }
 

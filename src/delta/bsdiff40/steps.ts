@@ -1,4 +1,6 @@
 /** Each part of cover selection as steps, for one lane. */
+import type { Bzip2Block } from "../bzip2/joiner.ts";
+import { evenSteps } from "../bzip2/writer.ts";
 import type { Steps } from "../core-calls.ts";
 import { COUNTS_SIZE } from "../core/emit.ts";
 import {
@@ -15,7 +17,7 @@ import {
   JOB_SLOTS,
   JOB_TABLE,
 } from "../core/work.ts";
-import type { ArenaLayout, JobLayout } from "./plan.ts";
+import type { ArenaLayout, JobLayout, Settings } from "./plan.ts";
 import type { PriceTables } from "./prices.ts";
 
 /** A share of work: part `index` of `count`. */
@@ -144,23 +146,36 @@ export function takeCounts(memory: ArrayBufferLike, at: ArenaLayout, sum: Float6
 export interface RangeResult {
   /** Start, length, alignment of each cover. */
   readonly covers: Int32Array;
+  /** Difference bytes; none where they are compressed already. */
   readonly diff: Uint8Array;
+  readonly blocks: readonly Bzip2Block[];
   readonly extra: Uint8Array;
 }
 
+/** Compresses the difference bytes of the arena's range where {@link Settings.apart} asks for it; gives its blocks. */
+export function* compressSteps(memory: ArrayBufferLike, at: ArenaLayout, settings: Settings): Steps<Bzip2Block[]> {
+  if (!settings.apart) return [];
+  const words = new Int32Array(memory, at.arena, 32);
+  const size = words[ARENA_DIFF_SIZE / 4] as number;
+  const blocks = yield* evenSteps(memory, at.piece, [at.diff, size], settings.cutting.leaf);
+  words[ARENA_DIFF_SIZE / 4] = 0;
+  return blocks;
+}
+
 /** The arena's result in place; valid until the arena is used again. */
-export function viewResult(memory: ArrayBufferLike, at: ArenaLayout): RangeResult {
+export function viewResult(memory: ArrayBufferLike, at: ArenaLayout, blocks: readonly Bzip2Block[]): RangeResult {
   const words = new Int32Array(memory, at.arena, 32);
   return {
     covers: new Int32Array(memory, at.covers, 3 * (words[ARENA_COVER_COUNT / 4] as number)),
     diff: new Uint8Array(memory, at.diff, words[ARENA_DIFF_SIZE / 4]),
+    blocks,
     extra: new Uint8Array(memory, at.extra, words[ARENA_EXTRA_SIZE / 4]),
   };
 }
 
 /** A copy of a result, for one that has to wait for its turn. */
-export function copyResult({ covers, diff, extra }: RangeResult): RangeResult {
-  return { covers: covers.slice(), diff: diff.slice(), extra: extra.slice() };
+export function copyResult({ covers, diff, blocks, extra }: RangeResult): RangeResult {
+  return { covers: covers.slice(), diff: diff.slice(), blocks, extra: extra.slice() };
 }
 
 /** Writes price tables where the job has them. */

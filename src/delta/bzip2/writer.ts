@@ -18,8 +18,8 @@ export interface Cutting {
 export const CUT_TO_FIT: Cutting = Object.freeze({ leaf: 56_200, leaves: 16, merge: true });
 /** Leaves of half that: another 0.6 % for half as much work again. */
 export const CUT_FINE: Cutting = Object.freeze({ leaf: 28_100, leaves: 32, merge: true });
-/** Blocks of 112,000 bytes: most of the gain without the work. */
-export const CUT_SMALL: Cutting = Object.freeze({ leaf: 112_000, leaves: 8, merge: false });
+/** Blocks of 112,000 bytes: most of the gain without the work. Two of them are a piece, so that threads end together. */
+export const CUT_SMALL: Cutting = Object.freeze({ leaf: 112_000, leaves: 2, merge: false });
 
 const BLOCK_AT = encoderSize(PIECE_BLOCK_SIZE);
 const OUTPUT_AT = BLOCK_AT + PIECE_BLOCK_SIZE;
@@ -48,6 +48,28 @@ export function* pieceSteps(base: number, length: number, cutting: Cutting): Ste
     cutting.leaf,
     merge,
   ];
+}
+
+/**
+ * Encodes the `length` bytes at `from`, which is outside the piece encoder at `base`, in blocks of equal size near `leaf` bytes; gives
+ * copies of them.
+ */
+export function* evenSteps(
+  memory: ArrayBufferLike,
+  base: number,
+  [from, length]: readonly [number, number],
+  leaf: number,
+): Steps<Bzip2Block[]> {
+  const blocks: Bzip2Block[] = [];
+  for (let at = 0; at < length;) {
+    // Parts of equal size, too.
+    const size = Math.ceil((length - at) / Math.ceil((length - at) / PIECE_RAW));
+    const places = [base + BLOCK_AT, base + OUTPUT_AT, base + TABLE_AT] as const;
+    const count = yield ["encodeEvenly", base, from + at, size, ...places, leaf];
+    blocks.push(...pieceBlocks(memory, base, count));
+    at += size;
+  }
+  return blocks;
 }
 
 /** Copies of the blocks that {@link pieceSteps} made. */

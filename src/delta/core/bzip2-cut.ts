@@ -2,9 +2,9 @@
  * Cuts a piece of a stream into bzip2 blocks that fit it. Difference streams change their character, and small blocks with
  * tables of their own follow that better than full ones: leaves are encoded first, then the union of two neighbours that are
  * both still one block, which is kept unless it is larger. Where the first leaf does not shrink at all, nothing is to be
- * won and the piece becomes one block.
+ * won and the piece becomes one block. A single pass over a range's differences takes blocks of equal size instead, without trying.
  */
-import { copy, get32, get8, set32 } from "./memory.ts";
+import { copy, div, get32, get8, set32 } from "./memory.ts";
 import { encodeBlock, encodedBits, resetEncoder, runLength, runLengthCrc, runLengthSize } from "./bzip2-encode.ts";
 
 /** Most leaves in a piece. */
@@ -29,6 +29,11 @@ export function pieceLength(from: number, length: number, leaf: number, leaves: 
   return i;
 }
 
+/** Most bytes of a block after the first run-length stage. */
+const LARGEST = 900000;
+/** Bytes that {@link leafLength} counted after the first run-length stage. */
+let counted = 0;
+
 function leafLength(from: number, length: number, leaf: number): number {
   let n = 0;
   let i = 0;
@@ -40,6 +45,7 @@ function leafLength(from: number, length: number, leaf: number): number {
     n += run < 4 ? run : 5;
     i += run;
   }
+  counted = n;
   return i;
 }
 
@@ -51,9 +57,12 @@ let top = 0;
 let blocks = 0;
 let merging = false;
 
-/** Encodes raw bytes `from` to `to` as one block at the top of the output. */
-function encodeRange(from: number, to: number): void {
-  runLength(state, raw + from, to - from, text, 900000);
+/**
+ * Encodes up to `length` raw bytes from `from` on as one block at the top of the output: no more than make `limit` bytes after the
+ * first run-length stage. @returns how many it took
+ */
+function encodeSome(from: number, length: number, limit: number): number {
+  const taken = runLength(state, raw + from, length, text, limit);
   const crc = runLengthCrc(state);
   const size = encodeBlock(state, text, runLengthSize(state), crc, top);
   const entry = table + BLOCKS + 16 * blocks;
@@ -62,6 +71,18 @@ function encodeRange(from: number, to: number): void {
   set32(entry + 8, crc);
   blocks++;
   top += (size + 3) & -4;
+  return taken;
+}
+
+/** Encodes raw bytes `from` to `to` as one block. */
+function encodeRange(from: number, to: number): void {
+  encodeSome(from, to - from, LARGEST);
+}
+
+/** Whether the last block that was encoded, of any number, is smaller than what it was made of by more than a 64th. */
+function shrinks(): boolean {
+  const size = runLengthSize(state);
+  return get32(table + BLOCKS + 16 * (blocks - 1) + 4) >> 3 < size - (size >> 6);
 }
 
 function border(i: number): number {
@@ -131,15 +152,48 @@ export function encodePiece(
   if (leaves === 0) return 0;
   encodeRange(0, border(1));
   if (leaves === 1) return 1;
-  const shrinks = get32(table + BLOCKS + 4) >> 3 < runLengthSize(state) - (runLengthSize(state) >> 6);
-  if (shrinks && !merge) {
+  const worthwhile = shrinks();
+  if (worthwhile && !merge) {
     for (let k = 1; k < leaves; k++) encodeRange(border(k), border(k + 1));
     return blocks;
   }
   blocks = 0;
   top = output;
-  if (shrinks) cut(0, leaves);
+  if (worthwhile) cut(0, leaves);
   else encodeRange(0, length);
+  return blocks;
+}
+
+/**
+ * Encodes `length` > 0 bytes at `from`, at most {@link PIECE_RAW}, as blocks of equal size after the first run-length stage: as many
+ * as come nearest to `leaf` bytes each. What follows a block that does not shrink is cut into blocks as large as there are. Memory
+ * as for {@link encodePiece}. @returns the number of blocks
+ */
+export function encodeEvenly(
+  s: number,
+  from: number,
+  length: number,
+  block: number,
+  output: number,
+  list: number,
+  leaf: number,
+): number {
+  state = s;
+  resetEncoder(s);
+  raw = from;
+  text = block;
+  table = list;
+  top = output;
+  blocks = 0;
+  leafLength(from, length, 2147483647);
+  const nearest = div(counted + (leaf >> 1), leaf);
+  const count = nearest < 1 ? 1 : nearest;
+  // A run that would pass the limit goes to the next block whole.
+  const share = div(counted, count) + 5;
+  for (let at = 0; at < length;) {
+    const most = blocks === count - 1 || (blocks > 0 && !shrinks()) ? LARGEST : share;
+    at += encodeSome(at, length - at, most);
+  }
   return blocks;
 }
 
