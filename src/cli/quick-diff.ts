@@ -49,15 +49,19 @@ async function opened([oldName, newName]: readonly [string, string, string]) {
 export async function quickDiff(argv: readonly string[]): Promise<boolean> {
   const request = quickDiffRequest(argv);
   if (request === undefined || paints(request.style)) return false;
-  const files = await opened(request.operands);
-  if (files === undefined) return false;
-  const { old, fresh } = files;
   const { effort, jobs } = request;
+  const engine = createDeltaEngine(jobs === undefined ? {} : { jobs });
+  engine.start();
+  const files = await opened(request.operands);
+  if (files === undefined) {
+    await engine.close();
+    return false;
+  }
+  const { old, fresh } = files;
   const name = request.operands[2];
   const main = async (_: readonly string[], io: Io): Promise<number> => {
     const startMs = performance.now();
     const progress = paintProgress(io, request.style);
-    const engine = createDeltaEngine(jobs === undefined ? {} : { jobs });
     try {
       const made = await engine.bsdiff40(old, fresh, {
         effort,

@@ -20,8 +20,20 @@ const wasm = (globalThis as unknown as { WebAssembly?: WasmInterface }).WebAssem
 
 const PAGE = 65536;
 
-/** The compiled core, or undefined where there is none. `file`: another place to look, for tests. */
-export function loadCoreModule(file: string | URL = new URL("./core.wasm", import.meta.url)): WasmModule | undefined {
+/**
+ * Whether functions of cores that are called for the first time from now on are optimized at once, in the whole process. V8 never
+ * replaces a baseline function while it runs, and the core's loops run once for each range: left alone, they stay slow for their
+ * whole life (15 % of a diff's time).
+ */
+export function optimizeCores(on: boolean): void {
+  setFlagsFromString(on ? "--no-liftoff" : "--liftoff");
+}
+
+/**
+ * The compiled core, or undefined where there is none. Its functions are compiled when they are first called, by what
+ * {@link optimizeCores} says then. `file`: another place to look, for tests.
+ */
+export function readCoreModule(file: string | URL = new URL("./core.wasm", import.meta.url)): WasmModule | undefined {
   if (wasm === undefined) return undefined;
   let bytes: Uint8Array;
   try {
@@ -29,10 +41,14 @@ export function loadCoreModule(file: string | URL = new URL("./core.wasm", impor
   } catch {
     return undefined;
   }
-  // V8 never replaces a baseline function while it runs, and the core's loops run once for each range: left alone, they stay slow
-  // for their whole life (15 % of a diff's time). Functions are compiled when they are first called, so the flag has to stay.
-  setFlagsFromString("--no-liftoff");
   return new wasm.Module(bytes);
+}
+
+/** {@link readCoreModule}, to be optimized. */
+export function loadCoreModule(): WasmModule | undefined {
+  const module = readCoreModule();
+  if (module !== undefined) optimizeCores(true);
+  return module;
 }
 
 /** Memory that workers can share. Pages cost nothing until they are touched. */

@@ -3,16 +3,15 @@
  * no threads it does the same on the caller's thread in TypeScript; the patches are the same bytes.
  */
 import { availableParallelism } from "node:os";
-import { Worker } from "node:worker_threads";
-import { BlockThreads } from "./block-threads.node.ts";
+import type { BlockThreads } from "./block-threads.node.ts";
 import type { DeltaMaker } from "./maker.ts";
 import type { ImgdiffOptions } from "./maker.ts";
-import { createCore, type Core, type CoreCall } from "./core.ts";
-import { createMemory, createWasmCore, loadCoreModule, type WasmMemory, type WasmModule } from "./core.node.ts";
-import type { LaneReply, LaneRequest } from "./core-worker.node.ts";
+import type { Core } from "./core-calls.ts";
+import { optimizeCores, readCoreModule } from "./core.node.ts";
+import { LaneThreads } from "./lane-threads.node.ts";
 import { PatchThreads, WHOLE_AT_MOST } from "./patch-threads.node.ts";
 import type { PatchJob } from "./patch-worker.node.ts";
-import { ownLane, type Lane, type Machine } from "./bsdiff40/lanes.ts";
+import { ownLane, type Machine } from "./bsdiff40/lanes.ts";
 import { scheduleBsdiff40, scheduleCovers, type ScheduleOptions } from "./bsdiff40/schedule.ts";
 import { memoryReader } from "../core/streams.ts";
 import type { RandomReader } from "../core/ports.ts";
@@ -33,6 +32,8 @@ export interface DeltaEngine extends DeltaMaker {
   /** What runs: the number of threads, 0 when everything runs on the caller's, and the kind of core. */
   readonly threads: number;
   readonly core: "wasm" | "typescript";
+  /** Begins the threads, which otherwise the first patch does: for callers that have something else to do meanwhile. */
+  start(): void;
   close(): Promise<void>;
 }
 
@@ -45,94 +46,9 @@ const KEPT_MEMORY = 256 * 1024 * 1024;
 /** Windows of the TypeScript core, whose addresses stay below 2 GiB. */
 const PLAIN_WINDOW = 256 * 1024 * 1024;
 
-interface WorkerLane extends Lane {
-  end(): Promise<void>;
-}
-
-function startWorker(module: WasmModule, memory: WasmMemory): WorkerLane {
-  const worker = new Worker(new URL("./core-worker.node.js", import.meta.url), { workerData: { module, memory } });
-  // The program may end while an engine nobody closed is idle.
-  worker.unref();
-  const waiting = new Map<number, { resolve: (n: number) => void; reject: (e: Error) => void }>();
-  let nextId = 0;
-  let failure: Error | undefined;
-  const fail = (error: Error) => {
-    failure = error;
-    for (const { reject } of waiting.values()) reject(error);
-    waiting.clear();
-  };
-  worker.on("message", ({ id, result, error }: LaneReply) => {
-    const request = waiting.get(id);
-    waiting.delete(id);
-    if (waiting.size === 0) worker.unref();
-    if (error === undefined) request?.resolve(result ?? 0);
-    else request?.reject(new Error(error));
-  });
-  worker.on("error", fail);
-  worker.on("exit", () => {
-    fail(new Error("the worker thread has ended"));
-  });
-  return {
-    call: (call: CoreCall) =>
-      new Promise((resolve, reject) => {
-        if (failure !== undefined) {
-          reject(failure);
-          return;
-        }
-        if (waiting.size === 0) worker.ref();
-        waiting.set(nextId, { resolve, reject });
-        worker.postMessage({ id: nextId++, call } satisfies LaneRequest);
-      }),
-    async end() {
-      await worker.terminate();
-    },
-  };
-}
-
-/** Threads and their memory, which is made anew when a patch needs more than there is. */
-class Threads implements Machine {
-  readonly #module: WasmModule;
-  readonly #jobs: number;
-  #memory: WasmMemory | undefined;
-  #core: Core | undefined;
-  #workers: WorkerLane[] = [];
-  readonly lanes: readonly Lane[];
-
-  constructor(module: WasmModule, jobs: number) {
-    this.#module = module;
-    this.#jobs = jobs;
-    this.lanes = Array.from({ length: jobs }, (_, i) => ({
-      call: (call: CoreCall) => (this.#workers[i] as WorkerLane).call(call),
-    }));
-  }
-
-  core(size: number): Core {
-    if (this.#memory === undefined || this.#memory.buffer.byteLength < size || this.#core === undefined) {
-      void this.end();
-      const memory = createMemory(size);
-      this.#memory = memory;
-      this.#core = createWasmCore(this.#module, memory);
-      this.#workers = Array.from({ length: this.#jobs }, () => startWorker(this.#module, memory));
-    }
-    return this.#core;
-  }
-
-  /** Bytes of the memory. */
-  get memorySize(): number {
-    return this.#memory?.buffer.byteLength ?? 0;
-  }
-
-  async end(): Promise<void> {
-    const workers = this.#workers;
-    this.#workers = [];
-    this.#memory = undefined;
-    this.#core = undefined;
-    await Promise.all(workers.map((worker) => worker.end()));
-  }
-}
-
 /** One lane on the caller's thread. */
-function plainMachine(): Machine {
+async function plainMachine(): Promise<Machine> {
+  const { createCore } = await import("./core.ts");
   let core: Core | undefined;
   const current = (size: number): Core => {
     if (core === undefined || core.buffer.byteLength < size) core = createCore(size);
@@ -141,19 +57,31 @@ function plainMachine(): Machine {
   return { lanes: [ownLane(() => current(0))], core: current };
 }
 
+/** Threads for blocks of `otaforge` deltas, which no other format needs: their modules are loaded when they are asked for. */
+function laterBlockThreads(jobs: number) {
+  let threads: Promise<BlockThreads> | undefined;
+  return {
+    threads: () => (threads ??= import("./block-threads.node.ts").then((module) => new module.BlockThreads(jobs))),
+    end: async () => (await threads)?.end(),
+  };
+}
+
 /** Starts an engine. Threads begin with the first patch. */
 export function createDeltaEngine(options: DeltaEngineOptions = {}): DeltaEngine {
   const jobs = Math.max(1, Math.floor(options.jobs ?? Math.min(MOST_JOBS, availableParallelism())));
   // Worker files exist in the compiled form only.
   const compiled = import.meta.url.endsWith(".js");
-  const module = compiled || options.coreFile !== undefined ? loadCoreModule(options.coreFile) : undefined;
-  const threads = module !== undefined && compiled ? new Threads(module, jobs) : undefined;
-  const blockThreads = threads === undefined || jobs === 1 ? undefined : new BlockThreads(jobs);
+  const module = compiled || options.coreFile !== undefined ? readCoreModule(options.coreFile) : undefined;
+  const threads = module !== undefined && compiled ? new LaneThreads(module, jobs) : undefined;
+  const blockThreads = threads === undefined || jobs === 1 ? undefined : laterBlockThreads(jobs);
   const patchThreads =
     options.manyFiles === true && threads !== undefined && module !== undefined && jobs > 1
       ? new PatchThreads(module, jobs)
       : undefined;
-  const machine = threads ?? plainMachine();
+  // Threads of whole patches compile for themselves.
+  if (patchThreads !== undefined) optimizeCores(true);
+  let plain: Promise<Machine> | undefined;
+  const machine = async (): Promise<Machine> => threads ?? (plain ??= plainMachine());
   const windowSize = options.windowSize ?? (threads === undefined ? PLAIN_WINDOW : undefined);
   let last: Promise<unknown> = Promise.resolve();
 
@@ -177,24 +105,29 @@ export function createDeltaEngine(options: DeltaEngineOptions = {}): DeltaEngine
       const effortOf = effort === undefined ? {} : { effort };
       return whole.make({ kind: "bsdiff40", old: from, fresh: to, ...effortOf }, signal);
     }
-    return inTurn(() => scheduleBsdiff40(machine, old, fresh, withWindow(more)));
+    return inTurn(async () => scheduleBsdiff40(await machine(), old, fresh, withWindow(more)));
   };
 
   return {
+    start: () => {
+      threads?.start();
+    },
     threads: threads === undefined ? 0 : jobs,
     core: threads === undefined ? "typescript" : "wasm",
     bsdiff40,
     ...(blockThreads === undefined
       ? {}
       : {
-          blockEncoder: blockThreads.encoder,
+          blockEncoder: async (task) => (await blockThreads.threads()).encoder(task),
           prepare: () => {
-            blockThreads.start();
+            void blockThreads.threads().then((all) => {
+              all.start();
+            });
           },
         }),
     covers: (old, fresh, more = {}) =>
       inTurn(async () => {
-        const covers = await scheduleCovers(machine, old, fresh, withWindow(more));
+        const covers = await scheduleCovers(await machine(), old, fresh, withWindow(more));
         // What follows is coded elsewhere, with memory of its own.
         if (threads !== undefined && threads.memorySize > KEPT_MEMORY) await threads.end();
         return covers;

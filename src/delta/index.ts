@@ -1,5 +1,5 @@
 /** `otaforge/delta`: binary patches and the codecs they need. Pure; the threaded engine is in `engine.node.ts`. */
-export { compressBzip2 } from "./bzip2/writer.ts";
+export { compressBzip2 } from "./bzip2/compress.ts";
 export { decompressBzip2 } from "./bzip2/decompress.ts";
 export { applyBsdiff40, checkBsdiff40, type ApplyOptions } from "./bsdiff40/apply.ts";
 export { isBsdiff40, readBsdiff40Header, type Bsdiff40Header } from "./bsdiff40/header.ts";

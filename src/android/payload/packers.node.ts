@@ -5,7 +5,8 @@ import { promisify } from "node:util";
 import { brotliCompress, constants } from "node:zlib";
 import { OtaError } from "../../core/errors.ts";
 import { createAnyCore } from "../../delta/any-core.node.ts";
-import { compressBzip2, PIECE_MEMORY_SIZE, type Cutting } from "../../delta/bzip2/writer.ts";
+import { compressBzip2 } from "../../delta/bzip2/compress.ts";
+import { PIECE_MEMORY_SIZE, type Cutting } from "../../delta/bzip2/writer.ts";
 import type { PayloadPackers } from "./packers.ts";
 
 /** Blocks as bzip2 -9 cuts them: finer ones gain 1 % of what xz mostly wins anyway, for several times the work. */

@@ -22,6 +22,7 @@ import {
   type Settings,
 } from "./plan.ts";
 import { learntPrices, LITERAL_COUNT, PRICE_COUNT, priorPrices } from "./prices.ts";
+import { smaller } from "./smaller.ts";
 import * as steps from "./steps.ts";
 
 export interface MakeOptions {
@@ -93,11 +94,6 @@ function search(old: Uint8Array, fresh: Uint8Array, sink: RangeSink, options: Ma
     steps.writePrices(memory, layout, learntPrices(sum, settings.prior));
   }
   return { core, layout, arena, settings };
-}
-
-/** More passes and seeds find more, and now and then a choice that bzip2 likes less: the shorter patch, the first of equals. */
-export function smaller(a: Uint8Array, b: Uint8Array): Uint8Array {
-  return b.length < a.length ? b : a;
 }
 
 /**

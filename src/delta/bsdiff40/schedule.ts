@@ -29,7 +29,7 @@ import {
   type Settings,
 } from "./plan.ts";
 import { learntPrices, LITERAL_COUNT, PRICE_COUNT, priorPrices } from "./prices.ts";
-import { smaller } from "./make.ts";
+import { smaller } from "./smaller.ts";
 import * as steps from "./steps.ts";
 
 export interface ScheduleOptions {

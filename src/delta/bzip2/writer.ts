@@ -1,8 +1,8 @@
-/** bzip2 compression of bytes in memory, on one thread. Output depends on the bytes and the cutting alone. */
-import { createCore, runSteps, type Core, type Steps } from "../core.ts";
+/** bzip2 compression in pieces, as steps for one lane. Output depends on the bytes and the cutting alone. */
+import type { Steps } from "../core-calls.ts";
 import { encoderSize } from "../core/bzip2-encode.ts";
 import { PIECE_BLOCK_SIZE, PIECE_OUTPUT_SIZE, PIECE_RAW, PIECE_TABLE_SIZE } from "../core/bzip2-cut.ts";
-import { Bzip2Joiner, type Bzip2Block } from "./joiner.ts";
+import type { Bzip2Block } from "./joiner.ts";
 
 /** How a stream is cut into blocks. */
 export interface Cutting {
@@ -84,26 +84,4 @@ export function pieceBlocks(memory: ArrayBufferLike, base: number, count: number
     blocks.push({ bytes, bits, crc: table[4 * i + 2] as number });
   }
   return blocks;
-}
-
-/**
- * One bzip2 stream holding `bytes`, readable by bzip2 and bspatch. Blocks are cut to fit (see {@link CUT_TO_FIT}) unless
- * `cutting` says otherwise. `core`: one with {@link PIECE_MEMORY_SIZE} bytes.
- */
-export function compressBzip2(
-  bytes: Uint8Array,
-  cutting: Cutting = CUT_TO_FIT,
-  core: Core = createCore(PIECE_MEMORY_SIZE),
-): Uint8Array {
-  const memory = new Uint8Array(core.buffer);
-  const joiner = new Bzip2Joiner();
-  for (let at = 0; at < bytes.length;) {
-    const window = bytes.subarray(at, at + PIECE_RAW);
-    memory.set(window, RAW_AT);
-    const length = core.pieceLength(RAW_AT, window.length, cutting.leaf, cutting.leaves);
-    const count = runSteps(core, pieceSteps(0, length, cutting));
-    for (const block of pieceBlocks(core.buffer, 0, count)) joiner.add(block);
-    at += length;
-  }
-  return joiner.finish();
 }
