@@ -74,8 +74,43 @@ export function matchForward(a: i32, b: i32, max: i32): i32 {
 
 export function matchBackward(a: i32, b: i32, max: i32): i32 {
   let n = 0;
+  while (n + 8 <= max) {
+    const x = load<u64>(a - n - 8) ^ load<u64>(b - n - 8);
+    if (x !== 0) return n + <i32>(i64.clz(x) >> 3);
+    n += 8;
+  }
   while (n < max && load<u8>(a - n - 1) === load<u8>(b - n - 1)) n++;
   return n;
+}
+
+/** Which of the 16 bytes at `a` and `b` are equal: bit 0 for the first. */
+function equals(a: i32, b: i32): u64 {
+  return <u64>(<u32>i8x16.bitmask(i8x16.eq(v128.load(a), v128.load(b))));
+}
+
+export function matchLoosely(a: i32, b: i32, max: i32, drop: i32): i32 {
+  // The byte in front is the top bit.
+  let equal = equals(a - 16, b - 16) << 48;
+  equal |= (equals(a - 32, b - 32) << 32) | (equals(a - 48, b - 48) << 16) | equals(a - 64, b - 64);
+  let score = 0;
+  let best = 0;
+  let length = 0;
+  for (let k = 0; k < max;) {
+    const rest = equal << k;
+    // What was shifted in ends a run as what lies beyond `max` does.
+    let run = <i32>i64.clz(~rest);
+    if (run > max - k) run = max - k;
+    score += run;
+    k += run;
+    if (score > best) {
+      best = score;
+      length = k;
+    }
+    if (k === max) break;
+    if (--score < best - drop) break;
+    k++;
+  }
+  return length;
 }
 
 export function equal8(a: i32, b: i32): bool {

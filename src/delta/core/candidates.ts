@@ -8,6 +8,7 @@ import {
   get8,
   matchBackward,
   matchForward,
+  matchLoosely,
   mismatches,
   mul32,
   seedHash,
@@ -39,7 +40,7 @@ const SEED = 8;
 const RECENT = 16;
 /** How far from a recent alignment a match of 8 bytes still counts; elsewhere it takes 10. */
 const NEAR = 1048576;
-/** Bytes a segment is grown backwards at most, and its validity beyond that. */
+/** Bytes a segment is grown backwards at most, and its validity beyond that; not more than {@link matchLoosely} takes. */
 const BACK = 64;
 /** Positions of new whose places in the index are fetched together. */
 const AHEAD = 8;
@@ -89,34 +90,12 @@ function known(i: number, alignment: number): boolean {
   return false;
 }
 
-/** How far in front of `start` the alignment is still worth having: +1 a match, -1 a mismatch, until 20 below the best. */
+/** How far in front of `start` the alignment is still worth having: until mismatches outweigh matches by 20. */
 function validFrom(start: number, alignment: number): number {
   const q = start + alignment;
   let most = start < q ? start : q;
   if (most > BACK) most = BACK;
-  let score = 0;
-  let best = 0;
-  let length = 0;
-  for (let k = 1; k <= most; k++) {
-    // Eight equal bytes are eight steps.
-    if (k + 7 <= most && equal8(fresh + start - k - 7, old + q - k - 7)) {
-      k += 7;
-      score += 8;
-      if (score > best) {
-        best = score;
-        length = k;
-      }
-      continue;
-    }
-    if (get8(fresh + start - k) === get8(old + q - k)) {
-      score++;
-      if (score > best) {
-        best = score;
-        length = k;
-      }
-    } else if (--score < best - 20) break;
-  }
-  return start - length;
+  return start - matchLoosely(fresh + start, old + q, most, 20);
 }
 
 function record(start: number, end: number, alignment: number): void {

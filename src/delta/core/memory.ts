@@ -105,6 +105,26 @@ export function matchBackward(a: number, b: number, max: number): number {
   return n;
 }
 
+/**
+ * How many bytes in front of `a` and `b`, at most `max` of up to 64, are the best end of a match that is allowed mismatches: +1 an
+ * equal byte, -1 any other, until the sum is `drop` below its best. 64 bytes in front of both are readable.
+ */
+export function matchLoosely(a: number, b: number, max: number, drop: number): number {
+  let score = 0;
+  let best = 0;
+  let length = 0;
+  for (let k = 1; k <= max; k++) {
+    if (U8[a - k] === U8[b - k]) {
+      score++;
+      if (score > best) {
+        best = score;
+        length = k;
+      }
+    } else if (--score < best - drop) break;
+  }
+  return length;
+}
+
 /** Whether the 8 bytes at `a` and `b` are the same. */
 export function equal8(a: number, b: number): boolean {
   for (let i = 0; i < 8; i++) if (U8[a + i] !== U8[b + i]) return false;

@@ -58,6 +58,7 @@ let stateCount = 0; // with the literal one
 let nodes = 0;
 let nodeCount = 0;
 let best = 0; // address of the cheapest state
+let highest = 0; // price of the dearest one but for the literal one
 let prices = 0;
 let old = 0;
 let oldSize = 0;
@@ -123,15 +124,20 @@ function introduce(i: number, end: number, alignment: number): void {
 }
 
 function findBest(): void {
-  best = states;
-  let price = get32(states + PRICE);
+  let cheapest = states;
+  let lowest = get32(states + PRICE);
+  let most = 0;
   for (let k = 1; k < stateCount; k++) {
     const s = states + STATE_SIZE * k;
-    if (get32(s + PRICE) < price) {
-      price = get32(s + PRICE);
-      best = s;
+    const price = get32(s + PRICE);
+    if (price > most) most = price;
+    if (price < lowest) {
+      lowest = price;
+      cheapest = s;
     }
   }
+  best = cheapest;
+  highest = most;
 }
 
 function copyState(to: number, from: number): void {
@@ -142,6 +148,18 @@ function copyState(to: number, from: number): void {
 function prune(i: number): void {
   const price = get32(best + PRICE);
   const limit = price + ENTRY;
+  if (highest > limit) dropDear(i, limit);
+  if (get32(states + PRICE) > price + LITERAL_ENTRY && best !== states) enter(states, i, LITERAL_ENTRY);
+  if (price > PRICE_LIMIT) {
+    for (let k = 0; k < stateCount; k++) {
+      const s = states + STATE_SIZE * k;
+      set32(s + PRICE, get32(s + PRICE) - price);
+    }
+  }
+}
+
+/** The same of states alone, with prices beyond `limit`. */
+function dropDear(i: number, limit: number): void {
   const full = nodeCount >= MAX_NODES - 2 * MAX_STATES;
   for (let k = stateCount - 1; k >= 1; k--) {
     const s = states + STATE_SIZE * k;
@@ -155,13 +173,6 @@ function prune(i: number): void {
     if (last !== s) {
       copyState(s, last);
       if (best === last) best = s;
-    }
-  }
-  if (get32(states + PRICE) > price + LITERAL_ENTRY && best !== states) enter(states, i, LITERAL_ENTRY);
-  if (price > PRICE_LIMIT) {
-    for (let k = 0; k < stateCount; k++) {
-      const s = states + STATE_SIZE * k;
-      set32(s + PRICE, get32(s + PRICE) - price);
     }
   }
 }
@@ -233,21 +244,34 @@ function takeRun(i: number, length: number, literals: number): void {
   set32(states + PRICE, price);
 }
 
-/** All states take the byte at `i`. */
+/** All states take the byte at `i`, and the best is found: what {@link findBest} would do, on the way. */
 function takeByte(i: number, literals: number): void {
   const byte = get8(fresh + i);
   const last = i > 0 ? get8(fresh + i - 1) : 0;
-  set32(states + PRICE, get32(states + PRICE) + get16(literals + 2 * ((last << 8) | byte)));
-  for (let k = 1; k < stateCount; k++) {
-    const s = states + STATE_SIZE * k;
-    const q = i + get32(s + ALIGNMENT);
+  const here = old + i;
+  const table = prices;
+  let cheapest = states;
+  let lowest = get32(states + PRICE) + get16(literals + 2 * ((last << 8) | byte));
+  let most = 0;
+  set32(states + PRICE, lowest);
+  const end = states + STATE_SIZE * stateCount;
+  for (let s = states + STATE_SIZE; s !== end; s += STATE_SIZE) {
+    const alignment = get32(s + ALIGNMENT);
     const context = get32(s + CONTEXT);
-    const difference = (byte - get8(old + q)) & 255;
-    let price = get16(prices + 2 * ((context << 8) | difference));
-    if (difference !== 0 && price > REPEATED && isRepeated(i, q)) price = REPEATED;
-    set32(s + PRICE, get32(s + PRICE) + price);
+    const difference = (byte - get8(here + alignment)) & 255;
+    let price = get16(table + 2 * ((context << 8) | difference));
+    if (difference !== 0 && price > REPEATED && isRepeated(i, i + alignment)) price = REPEATED;
+    price += get32(s + PRICE);
+    set32(s + PRICE, price);
     set32(s + CONTEXT, contextAfter(context, difference));
+    if (price > most) most = price;
+    if (price < lowest) {
+      lowest = price;
+      cheapest = s;
+    }
   }
+  best = cheapest;
+  highest = most;
 }
 
 function isRepeated(i: number, q: number): boolean {
@@ -330,12 +354,12 @@ export function select(job: number, arena: number): number {
     const run = commonRun(i, next);
     if (run > 0) {
       takeRun(i, run, literals);
+      findBest();
       i += run;
     } else {
       takeByte(i, literals);
       i++;
     }
-    findBest();
     prune(i);
   }
   return trace(arena, size);
