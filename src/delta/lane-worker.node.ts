@@ -7,8 +7,7 @@ import type { CoreCall } from "./core-calls.ts";
 
 /** The core to work on from now on, or a call of it. */
 export type LaneMessage =
-  | { readonly module: object; readonly memory: object }
-  | { readonly id: number; readonly call: CoreCall };
+  { readonly module: object; readonly memory: object } | { readonly id: number; readonly call: CoreCall };
 
 export type LaneReply =
   "begun" | { readonly id: number; readonly result: number } | { readonly id: number; readonly error: string };

@@ -49,6 +49,12 @@ export function addBytes(to: i32, from: i32, length: i32): void {
   for (; i < length; i++) store<u8>(to + i, load<u8>(to + i) + load<u8>(from + i));
 }
 
+export function subtractBytes(to: i32, a: i32, b: i32, length: i32): void {
+  let i = 0;
+  for (; i + 16 <= length; i += 16) v128.store(to + i, i8x16.sub(v128.load(a + i), v128.load(b + i)));
+  for (; i < length; i++) store<u8>(to + i, load<u8>(a + i) - load<u8>(b + i));
+}
+
 export function mul32(a: i32, b: i32): i32 {
   return a * b;
 }

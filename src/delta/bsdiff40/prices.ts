@@ -87,13 +87,22 @@ function makePriorPrices(prior: Prior, scale: number): PriceTables {
   const differences = new Uint16Array(PRICE_COUNT);
   let sum = 0;
   for (let d = 1; d < 256; d++) sum += prior.changes[d] as number;
+  // Few contexts differ in what is expected of them.
+  const rows = new Map<string, number>();
   for (let context = 0; context < CONTEXTS; context++) {
+    const at = 256 * context;
     const zero = zeroOf(prior, context);
-    differences[256 * context] = Math.max(1, Math.floor((price(zero, 65536) * scale) / 100));
     const flat = prior.flatChanges?.[context < 15 ? 1 : context === 15 ? 0 : 2];
+    const same = rows.get(`${zero} ${flat}`);
+    if (same !== undefined) {
+      differences.copyWithin(at, same, same + 256);
+      continue;
+    }
+    rows.set(`${zero} ${flat}`, at);
+    differences[at] = Math.max(1, Math.floor((price(zero, 65536) * scale) / 100));
     for (let d = 1; d < 256; d++) {
       const bits = flat ?? price(65536 - zero, 65536) + price(prior.changes[d] as number, sum);
-      differences[256 * context + d] = Math.floor((bits * scale) / 100);
+      differences[at + d] = Math.floor((bits * scale) / 100);
     }
   }
   return { differences, literals: new Uint16Array(LITERAL_COUNT).fill(prior.literal) };

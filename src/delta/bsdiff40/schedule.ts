@@ -230,7 +230,9 @@ class Schedule {
           this.#searched += range.size;
           this.#progress("search", this.#searched, passes * this.#fresh.size);
           if (!last) return;
-          const compressed = this.#sink.takesBytes ? steps.compressSteps(this.#memory, arena, this.#settings) : undefined;
+          const compressed = this.#sink.takesBytes
+            ? steps.compressSteps(this.#memory, arena, this.#settings)
+            : undefined;
           const blocks = compressed === undefined ? [] : await runOnLane(lane, compressed);
           add(index, steps.viewResult(this.#memory, arena, blocks));
         });

@@ -4,8 +4,16 @@
  * both still one block, which is kept unless it is larger. Where the first leaf does not shrink at all, nothing is to be
  * won and the piece becomes one block. A single pass over a range's differences takes blocks of equal size instead, without trying.
  */
-import { copy, div, get32, get8, set32 } from "./memory.ts";
-import { encodeBlock, encodedBits, resetEncoder, runLength, runLengthCrc, runLengthSize } from "./bzip2-encode.ts";
+import { copy, div, get32, set32 } from "./memory.ts";
+import {
+  encodeBlock,
+  encodedBits,
+  resetEncoder,
+  runAt,
+  runLength,
+  runLengthCrc,
+  runLengthSize,
+} from "./bzip2-encode.ts";
 
 /** Most leaves in a piece. */
 export const PIECE_LEAVES = 32;
@@ -38,10 +46,7 @@ function leafLength(from: number, length: number, leaf: number): number {
   let n = 0;
   let i = 0;
   while (i < length && n + 5 <= leaf) {
-    const byte = get8(from + i);
-    const most = length - i < 255 ? length - i : 255;
-    let run = 1;
-    while (run < most && get8(from + i + run) === byte) run++;
+    const run = runAt(from + i, length - i < 255 ? length - i : 255);
     n += run < 4 ? run : 5;
     i += run;
   }

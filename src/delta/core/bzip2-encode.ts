@@ -2,7 +2,8 @@
  * Encodes one bzip2 block: first run-length stage, Burrows-Wheeler transform by {@link suffixSort} of the least rotation,
  * move to front, zero runs, up to six Huffman codes refined four times (twelve rounds were measured: 0.0 to 0.1 %).
  */
-import { copy, div, fill, get16, get32, get8, mul32, set16, set32, set8 } from "./memory.ts";
+import { crcOf, CRC_TABLES_SIZE, makeCrcTables } from "./bzip2-crc.ts";
+import { copy, div, fill, get16, get32, get8, matchForward, mul32, set16, set32, set8 } from "./memory.ts";
 import { suffixSort } from "./suffix-sort.ts";
 
 /** Longest code the encoder makes, bits; decoders take 20. */
@@ -11,7 +12,6 @@ const GROUP = 50;
 const ALPHABET = 258;
 
 // The encoder's tables, offsets in bytes from its state.
-const CRC_TABLE = 0; // 256 x i32
 const CRC_READY = 1024;
 const RLE_LENGTH = 1028; // results of runLength
 const RLE_CRC = 1032;
@@ -25,9 +25,10 @@ const PARENTS = 22784; // 516 x i32
 const SORTED = 25088; // 258 x i32
 const LIST = 26624; // move-to-front list
 const SELECTORS = 28672; // up to 18,002 bytes
+const CRC_TABLES = 49152;
 
 /** Bytes of the encoder's state before the arrays of a block. */
-export const ENCODER_STATE_SIZE = 49152;
+export const ENCODER_STATE_SIZE = CRC_TABLES + CRC_TABLES_SIZE;
 
 /** Bytes of an encoder for blocks of up to `n` bytes: state, rotated text, suffix array, sorting work. */
 export function encoderSize(n: number): number {
@@ -35,19 +36,15 @@ export function encoderSize(n: number): number {
   return ENCODER_STATE_SIZE + 13 * padded + 4096;
 }
 
-function makeCrcTable(s: number): void {
-  if (get32(s + CRC_READY) === 1) return;
-  for (let i = 0; i < 256; i++) {
-    let c = i << 24;
-    for (let k = 0; k < 8; k++) c = (c << 1) ^ (c < 0 ? 0x04c11db7 : 0);
-    set32(s + CRC_TABLE + 4 * i, c);
-  }
-  set32(s + CRC_READY, 1);
-}
-
 /** To be called before an encoder is used in memory that held something else. */
 export function resetEncoder(s: number): void {
   set32(s + CRC_READY, 0);
+}
+
+/** Length of the run of equal bytes that begins at `from`, at most `most`. */
+export function runAt(from: number, most: number): number {
+  if (most < 2 || get8(from) !== get8(from + 1)) return 1;
+  return 1 + matchForward(from, from + 1, most - 1);
 }
 
 /**
@@ -55,17 +52,14 @@ export function resetEncoder(s: number): void {
  * where it stops. Length and CRC: {@link runLengthSize}, {@link runLengthCrc}. @returns how many bytes were taken
  */
 export function runLength(s: number, from: number, length: number, to: number, limit: number): number {
-  makeCrcTable(s);
-  let crc = -1;
+  if (get32(s + CRC_READY) !== 1) makeCrcTables(s + CRC_TABLES);
+  set32(s + CRC_READY, 1);
   let n = 0;
   let i = 0;
   // A run makes at most 5 bytes.
   while (i < length && n + 5 <= limit) {
     const byte = get8(from + i);
-    let run = 1;
-    const most = length - i < 255 ? length - i : 255;
-    while (run < most && get8(from + i + run) === byte) run++;
-    for (let k = 0; k < run; k++) crc = (crc << 8) ^ get32(s + CRC_TABLE + 4 * ((crc >>> 24) ^ byte));
+    const run = runAt(from + i, length - i < 255 ? length - i : 255);
     const plain = run < 4 ? run : 4;
     for (let k = 0; k < plain; k++) set8(to + n + k, byte);
     n += plain;
@@ -73,7 +67,7 @@ export function runLength(s: number, from: number, length: number, to: number, l
     i += run;
   }
   set32(s + RLE_LENGTH, n);
-  set32(s + RLE_CRC, crc ^ -1);
+  set32(s + RLE_CRC, crcOf(s + CRC_TABLES, from, i));
   return i;
 }
 
@@ -167,6 +161,30 @@ function toSymbols(s: number, text: number, n: number, symbols: number, used: nu
   return m;
 }
 
+/** Sorts `n` numbers at `from` ascending by merging, with room for as many at `spare`; gives where they are then. */
+function sortKeys(from: number, spare: number, n: number): number {
+  let a = from;
+  let b = spare;
+  for (let width = 1; width < n; width <<= 1) {
+    for (let low = 0; low < n; low += 2 * width) {
+      const middle = low + width < n ? low + width : n;
+      const high = middle + width < n ? middle + width : n;
+      let left = low;
+      let right = middle;
+      for (let to = low; to < high; to++) {
+        const takesLeft = left < middle && (right === high || get32(a + 4 * left) < get32(a + 4 * right));
+        set32(b + 4 * to, get32(a + 4 * (takesLeft ? left : right)));
+        if (takesLeft) left++;
+        else right++;
+      }
+    }
+    const sorted = b;
+    b = a;
+    a = sorted;
+  }
+  return a;
+}
+
 /** Code lengths of table `table` from its frequencies; every symbol gets a code. */
 function makeLengths(s: number, table: number, alphabet: number): void {
   const frequencies = s + FREQUENCIES + table * 4 * ALPHABET;
@@ -175,18 +193,16 @@ function makeLengths(s: number, table: number, alphabet: number): void {
   const parents = s + PARENTS;
   const sorted = s + SORTED;
   for (let shift = 0; ; shift++) {
-    // Ascending weights, by insertion; ties keep the symbols' order.
+    // Ascending weights; ties keep the symbols' order.
     for (let i = 0; i < alphabet; i++) {
       const f = get32(frequencies + 4 * i) >> shift;
-      const w = f === 0 ? 1 : f;
-      let j = i;
-      while (j > 0 && get32(weights + 4 * (j - 1)) > w) {
-        set32(weights + 4 * j, get32(weights + 4 * (j - 1)));
-        set32(sorted + 4 * j, get32(sorted + 4 * (j - 1)));
-        j--;
-      }
-      set32(weights + 4 * j, w);
-      set32(sorted + 4 * j, i);
+      set32(weights + 4 * i, ((f === 0 ? 1 : f) << 9) | i);
+    }
+    const keys = sortKeys(weights, parents, alphabet);
+    for (let i = 0; i < alphabet; i++) {
+      const key = get32(keys + 4 * i);
+      set32(sorted + 4 * i, key & 511);
+      set32(weights + 4 * i, key >>> 9);
     }
     // Leaves 0..alphabet-1 and inner nodes behind them, both ascending: the two least are always in front of one of them.
     let leaf = 0;

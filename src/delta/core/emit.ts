@@ -1,5 +1,5 @@
 /** What a range's covers make: statistics for the next pass's prices, difference and extra bytes. */
-import { copy, get32, get8, repeats, set32, set8 } from "./memory.ts";
+import { copy, get32, get8, repeats, set32, subtractBytes } from "./memory.ts";
 import {
   ARENA_COUNTS,
   ARENA_COVERS,
@@ -78,9 +78,7 @@ export function emit(job: number, arena: number): void {
     if (k === count) break;
     const length = get32(cover + 4);
     const alignment = get32(cover + 8);
-    for (let i = 0; i < length; i++) {
-      set8(diff + d + i, get8(fresh + start + i) - get8(old + start + alignment + i));
-    }
+    subtractBytes(diff + d, fresh + start, old + start + alignment, length);
     d += length;
     at = start + length;
   }

@@ -76,6 +76,11 @@ export function addBytes(to: number, from: number, length: number): void {
   for (let i = 0; i < length; i++) U8[to + i] = (U8[to + i] as number) + (U8[from + i] as number);
 }
 
+/** Writes the `length` bytes at `a` minus those at `b` to `to`, each modulo 256. */
+export function subtractBytes(to: number, a: number, b: number, length: number): void {
+  for (let i = 0; i < length; i++) U8[to + i] = (U8[a + i] as number) - (U8[b + i] as number);
+}
+
 /** Product modulo 2^32. */
 export function mul32(a: number, b: number): number {
   return Math.imul(a, b);
