@@ -7,7 +7,7 @@ import type { BlockThreads } from "./block-threads.node.ts";
 import type { DeltaMaker } from "./maker.ts";
 import type { ImgdiffOptions } from "./maker.ts";
 import type { Core } from "./core-calls.ts";
-import { optimizeCores, readCoreModule } from "./core.node.ts";
+import { loadCoreModule, readCore } from "./core.node.ts";
 import { LaneThreads } from "./lane-threads.node.ts";
 import { PatchThreads, WHOLE_AT_MOST } from "./patch-threads.node.ts";
 import type { PatchJob } from "./patch-worker.node.ts";
@@ -71,17 +71,15 @@ export function createDeltaEngine(options: DeltaEngineOptions = {}): DeltaEngine
   const jobs = Math.max(1, Math.floor(options.jobs ?? Math.min(MOST_JOBS, availableParallelism())));
   // Worker files exist in the compiled form only.
   const compiled = import.meta.url.endsWith(".js");
-  const module = compiled || options.coreFile !== undefined ? readCoreModule(options.coreFile) : undefined;
-  const threads = module !== undefined && compiled ? new LaneThreads(module, jobs) : undefined;
+  const core = compiled ? readCore(options.coreFile) : undefined;
+  const threads = core === undefined ? undefined : new LaneThreads(core, jobs);
   const blockThreads = threads === undefined || jobs === 1 ? undefined : laterBlockThreads(jobs);
-  const patchThreads =
-    options.manyFiles === true && threads !== undefined && module !== undefined && jobs > 1
-      ? new PatchThreads(module, jobs)
-      : undefined;
-  // Threads of whole patches compile for themselves.
-  if (patchThreads !== undefined) optimizeCores(true);
+  // They compile on their own what they call first, as few of them may be needed.
+  const module =
+    options.manyFiles === true && threads !== undefined && jobs > 1 ? loadCoreModule(options.coreFile) : undefined;
+  const patchThreads = module === undefined ? undefined : new PatchThreads(module, jobs);
   let plain: Promise<Machine> | undefined;
-  const machine = async (): Promise<Machine> => threads ?? (plain ??= plainMachine());
+  const machine = (): Promise<Machine> => threads?.ready() ?? (plain ??= plainMachine());
   const windowSize = options.windowSize ?? (threads === undefined ? PLAIN_WINDOW : undefined);
   let last: Promise<unknown> = Promise.resolve();
 

@@ -2,19 +2,16 @@
 import { Worker } from "node:worker_threads";
 import type { Lane, Machine } from "./bsdiff40/lanes.ts";
 import type { Core, CoreCall } from "./core-calls.ts";
-import { createMemory, createWasmCore, optimizeCores, type WasmMemory, type WasmModule } from "./core.node.ts";
+import { compileCore, createMemory, createWasmCore, type WasmMemory, type WasmModule } from "./core.node.ts";
 import type { LaneMessage, LaneReply } from "./lane-worker.node.ts";
 
-/** One thread. Core calls wait until it and its `companions` have begun. */
+/** One thread. */
 class LaneThread implements Lane {
   readonly #worker = new Worker(new URL("./lane-worker.node.js", import.meta.url));
   readonly #waiting = new Map<number, { resolve: (n: number) => void; reject: (e: Error) => void }>();
   #nextId = 0;
   #failure: Error | undefined;
-  /** Fulfilled when the thread takes calls. */
   readonly begun: Promise<void>;
-  /** What calls wait for. */
-  ready: Promise<void>;
 
   constructor() {
     this.begun = new Promise((resolve, reject) => {
@@ -36,7 +33,6 @@ class LaneThread implements Lane {
       });
     });
     this.begun.catch(() => undefined);
-    this.ready = this.begun;
   }
 
   #answer(message: Exclude<LaneReply, "begun">): void {
@@ -56,7 +52,6 @@ class LaneThread implements Lane {
   }
 
   async call(call: CoreCall): Promise<number> {
-    await this.ready;
     if (this.#failure !== undefined) throw this.#failure;
     return new Promise((resolve, reject) => {
       if (this.#waiting.size === 0) this.#worker.ref();
@@ -72,16 +67,17 @@ class LaneThread implements Lane {
 
 /** Threads and their memory, which is made anew when a patch needs more than there is. */
 export class LaneThreads implements Machine {
-  readonly #module: WasmModule;
+  readonly #bytes: Uint8Array;
+  #module: WasmModule | undefined;
   readonly #jobs: number;
   #memory: WasmMemory | undefined;
   #core: Core | undefined;
   #threads: LaneThread[] = [];
   readonly lanes: readonly Lane[];
 
-  /** @param jobs threads, at least 1; they begin with the first patch or with {@link start} */
-  constructor(module: WasmModule, jobs: number) {
-    this.#module = module;
+  /** @param core the compiled core; @param jobs threads, at least 1; they begin with the first patch or with {@link start} */
+  constructor(core: Uint8Array, jobs: number) {
+    this.#bytes = core;
     this.#jobs = jobs;
     this.lanes = Array.from({ length: jobs }, (_, i) => ({
       call: (call: CoreCall) => (this.#threads[i] as LaneThread).call(call),
@@ -90,24 +86,26 @@ export class LaneThreads implements Machine {
 
   /** Begins the threads, unless they run. */
   start(): void {
-    if (this.#threads.length > 0) return;
-    // With flags of its own V8 does not take Node's modules from its cache: a thread would begin in 75 ms instead of 40.
-    optimizeCores(false);
-    this.#threads = Array.from({ length: this.#jobs }, () => new LaneThread());
-    const ready = Promise.all(this.#threads.map((thread) => thread.begun)).then(() => {
-      optimizeCores(true);
-    });
-    ready.catch(() => undefined);
-    for (const thread of this.#threads) thread.ready = ready;
+    if (this.#threads.length === 0) this.#threads = Array.from({ length: this.#jobs }, () => new LaneThread());
+  }
+
+  /** Begins the threads and compiles the core: to be waited for before {@link core} is called. */
+  async ready(): Promise<this> {
+    this.start();
+    // Not before: see compileCore.
+    await Promise.all(this.#threads.map((thread) => thread.begun));
+    this.#module ??= compileCore(this.#bytes);
+    return this;
   }
 
   core(size: number): Core {
-    this.start();
+    const module = this.#module;
+    if (module === undefined) throw new Error("the threads are not ready");
     if (this.#memory === undefined || this.#memory.buffer.byteLength < size || this.#core === undefined) {
       const memory = createMemory(size);
       this.#memory = memory;
-      this.#core = createWasmCore(this.#module, memory);
-      for (const thread of this.#threads) thread.use(this.#module, memory);
+      this.#core = createWasmCore(module, memory);
+      for (const thread of this.#threads) thread.use(module, memory);
     }
     return this.#core;
   }
