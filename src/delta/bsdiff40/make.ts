@@ -72,7 +72,7 @@ function search(old: Uint8Array, fresh: Uint8Array, sink: RangeSink, options: Ma
     ranges.push({ newAt: at, size: Math.min(rangeSize, fresh.length - at), expected: at });
   }
   const kept: steps.Candidates[] = [];
-  steps.writePrices(memory, layout, priorPrices(settings.prior, settings.scale));
+  steps.writePrices(memory, layout, priorPrices(settings.prior));
   for (let pass = 1; pass <= settings.passes; pass++) {
     const last = pass === settings.passes;
     ranges.forEach((range, index) => {

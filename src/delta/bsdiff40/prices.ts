@@ -67,23 +67,21 @@ function price(part: number, whole: number): number {
   return Math.min(65535, Math.max(1, log2(whole) - log2(Math.max(1, part))));
 }
 
-const priorTables = new WeakMap<Prior, Map<number, PriceTables>>();
+const priorTables = new WeakMap<Prior, PriceTables>();
 
 export interface PriceTables {
   readonly differences: Uint16Array;
   readonly literals: Uint16Array;
 }
 
-/** Prices of the first pass, made once for each prior. `scale`: percent of the modelled price of differences. */
-export function priorPrices(prior: Prior, scale: number): PriceTables {
-  const scales = priorTables.get(prior) ?? new Map<number, PriceTables>();
-  priorTables.set(prior, scales);
-  const tables = scales.get(scale) ?? makePriorPrices(prior, scale);
-  scales.set(scale, tables);
+/** Prices of the first pass, made once for each prior. */
+export function priorPrices(prior: Prior): PriceTables {
+  const tables = priorTables.get(prior) ?? makePriorPrices(prior);
+  priorTables.set(prior, tables);
   return tables;
 }
 
-function makePriorPrices(prior: Prior, scale: number): PriceTables {
+function makePriorPrices(prior: Prior): PriceTables {
   const differences = new Uint16Array(PRICE_COUNT);
   let sum = 0;
   for (let d = 1; d < 256; d++) sum += prior.changes[d] as number;
@@ -99,10 +97,9 @@ function makePriorPrices(prior: Prior, scale: number): PriceTables {
       continue;
     }
     rows.set(`${zero} ${flat}`, at);
-    differences[at] = Math.max(1, Math.floor((price(zero, 65536) * scale) / 100));
+    differences[at] = price(zero, 65536);
     for (let d = 1; d < 256; d++) {
-      const bits = flat ?? price(65536 - zero, 65536) + price(prior.changes[d] as number, sum);
-      differences[at + d] = Math.floor((bits * scale) / 100);
+      differences[at + d] = flat ?? price(65536 - zero, 65536) + price(prior.changes[d] as number, sum);
     }
   }
   return { differences, literals: new Uint16Array(LITERAL_COUNT).fill(prior.literal) };

@@ -202,12 +202,12 @@ class Schedule {
   }
 
   async #search(window: Window, layout: JobLayout): Promise<void> {
-    const { passes, prior, scale } = this.#settings;
+    const { passes, prior } = this.#settings;
     const rangeSize = rangeSizeFor(this.#settings, this.#fresh.size);
     const most = Math.max(this.#lanes.length, WAITING_SIZE / rangeSize);
     const kept = new Map<steps.Range, steps.Candidates>();
     let keptBytes = 0;
-    steps.writePrices(this.#memory, layout, priorPrices(prior, scale));
+    steps.writePrices(this.#memory, layout, priorPrices(prior));
     for (let pass = 1; pass <= passes; pass++) {
       const last = pass === passes;
       const add = this.#adder(window);
