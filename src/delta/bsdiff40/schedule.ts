@@ -138,7 +138,9 @@ class Schedule {
     for (let at = 0; at < window.size; at += READ_SIZE) {
       checkCancel(this.#options.signal);
       const size = Math.min(READ_SIZE, window.size - at);
-      bytes.set(await this.#old.read(window.at + at, size), at);
+      const target = bytes.subarray(at, at + size);
+      if (this.#old.readInto === undefined) target.set(await this.#old.read(window.at + at, size));
+      else await this.#old.readInto(window.at + at, target);
       this.#progress("read old", window.at + at + size, this.#old.size);
     }
     writeJob(this.#memory, layout, this.#settings);
