@@ -117,11 +117,16 @@ export function stepFor(settings: Settings, size: number): number {
   return Math.max(least, settings.step);
 }
 
+/** New of up to this size is one range, bytes. */
+const SINGLE_RANGE = RANGE_SIZE / 4;
+
 /**
  * Bytes of new that are searched at a time. It depends on new alone, so that any number of workers does the same; small files are
  * cut finer, or a second worker would wait for the first. A seam costs little: 1 MiB instead of 4 makes patches 0.05 % larger.
  */
 export function rangeSizeFor(settings: Settings, newSize: number): number {
+  // A range of its own costs up to 100 bytes where it brings blocks of its own, and saves no time that anybody would see.
+  if (newSize <= SINGLE_RANGE) return SINGLE_RANGE;
   if (newSize <= 16 * MIB) return settings.smallRange;
   return newSize <= 64 * MIB ? RANGE_SIZE / 2 : RANGE_SIZE;
 }
