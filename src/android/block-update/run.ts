@@ -462,7 +462,16 @@ class BlockRun {
       );
       return this.#stash.retain((id) => words.has(id));
     }
-    if ((await journal.load()) === undefined) await this.#stash.retain(() => false);
+    const before = await journal.load();
+    const kept = new Set<string>();
+    for (const text of this.#list.commands.slice(0, before?.done ?? 0)) {
+      const [name, id = ""] = text.split(" ");
+      if (name === "stash") kept.add(id);
+      else if (name === "free") kept.delete(id);
+    }
+    // A cut between the note of a command and the removal of what it kept leaves that behind.
+    if (before !== undefined) kept.add(`line${before.done}`);
+    await this.#stash.retain((id) => kept.has(id));
   }
 
   /** Bytes that the stash may take from here on. What is done of an interrupted list needs none: another statement may hold it. */
