@@ -5,6 +5,8 @@
  * ordinary string functions work on them.
  */
 
+import { decodeText } from "../core/text.ts";
+
 /** One character (U+0000 to U+00FF) for each byte. */
 export function fromLatin1(bytes: Uint8Array, start = 0, end = bytes.length): string {
   let text = "";
@@ -38,4 +40,9 @@ export function utf8(text: string): string {
     }
   }
   return out;
+}
+
+/** The text that a byte string is in UTF-8, for names of files and for readers; what is none is kept as {@link decodeText} does. */
+export function unicode(text: string): string {
+  return decodeText(toLatin1(text));
 }

@@ -81,6 +81,17 @@ describe("otaforge rehearse for Android packages", () => {
     expect(report.endedOld + report.endedNew + report.resumed).toBe(report.cuts);
   });
 
+  it("goes on where a cut left what a done command had kept, in a cache without room for it", async () => {
+    const usual = await blockSpec("v2");
+    const spec = { ...usual, fileSystems: { "/cache": { node: CACHE, capacityBytes: 42 * 4096 } } };
+    const report = await rehearse(await subjectOf(spec, "block71/v2/incr/unsigned.zip"), {
+      only: "47.after.kept,40.before.dropped",
+      seed: 20261202,
+    });
+    expect(report.firstBroken).toBeUndefined();
+    expect(report.cuts + report.repeatedCuts).toBeGreaterThan(0);
+  });
+
   it("a payload: what the loader would start is complete after every cut", async () => {
     const image = (name: string): Uint8Array => bytes(`payload/generated/${name}.img`);
     const node = (name: string): string => `/dev/block/by-name/${name}`;

@@ -3,7 +3,7 @@ import { readFileAt } from "./read-file.ts";
 import { applyPatch, checkPatchSource } from "./apply.ts";
 import type { PatchChoice, PatchContext } from "./apply.ts";
 import { checkCacheSpace } from "./cache.ts";
-import { parseSha1 } from "./contents.ts";
+import { isPartitionName, parseSha1 } from "./contents.ts";
 import { parseInteger } from "../updater/numbers.ts";
 
 const usage = (
@@ -22,12 +22,15 @@ to specify reading from or writing to an MTD partition.
 const LICENSES = `applypatch of otaforge, Apache License 2.0.
 `;
 
-async function patchMode(context: PatchContext, args: readonly string[]): Promise<number | undefined> {
+/** A name as it is given, as the device's functions take it: they begin relative ones in `/`. */
+export type NameOf = (name: string) => string;
+
+async function patchMode(context: PatchContext, args: readonly string[], nameOf: NameOf): Promise<number | undefined> {
   let rest = args;
   let bonus: Uint8Array | undefined;
   if (rest[0] === "-b") {
     if (rest.length < 2) return undefined;
-    bonus = await readFileAt(context, rest[1] as string);
+    bonus = await readFileAt(context, nameOf(rest[1] as string));
     if (bonus === undefined) {
       context.log(`failed to load bonus file ${rest[1]}\n`);
       return 1;
@@ -49,7 +52,7 @@ async function patchMode(context: PatchContext, args: readonly string[]): Promis
       context.log(`failed to parse sha1 "${digest}"\nfailed to parse patch args\n`);
       return 1;
     }
-    const patch = colon < 0 ? undefined : await readFileAt(context, pair.slice(colon + 1));
+    const patch = colon < 0 ? undefined : await readFileAt(context, nameOf(pair.slice(colon + 1)));
     if (colon >= 0 && patch === undefined) {
       context.log("failed to parse patch args\n");
       return 1;
@@ -57,8 +60,8 @@ async function patchMode(context: PatchContext, args: readonly string[]): Promis
     choices.push({ sha1: digest, patch: async () => patch });
   }
   const done = await applyPatch(context, {
-    source,
-    target,
+    source: nameOf(source),
+    target: target === "-" ? target : nameOf(target),
     sha1,
     size: size.value,
     choices,
@@ -68,14 +71,17 @@ async function patchMode(context: PatchContext, args: readonly string[]): Promis
 }
 
 /**
- * Runs the command with the arguments behind its name; `context.log` is its standard output.
+ * Runs the command with the arguments behind its name; `context.log` is its standard output. `nameOf`: for names that are not of
+ * partitions; by default they stay as they are.
  * Exit codes: 0 done, 1 failed, 2 wrong usage.
  */
 export async function runApplyPatch(
   context: PatchContext,
   args: readonly string[],
   name = "applypatch",
+  nameOf: NameOf = (given) => given,
 ): Promise<number> {
+  const fileOf: NameOf = (given) => (given === "" || isPartitionName(given) ? given : nameOf(given));
   let code: number | undefined;
   const [mode] = args;
   if (mode === "-l") {
@@ -83,7 +89,7 @@ export async function runApplyPatch(
     return 0;
   }
   if (mode === "-c" && args.length >= 2) {
-    code = (await checkPatchSource(context, args[1] as string, args.slice(2))) ? 0 : 1;
+    code = (await checkPatchSource(context, fileOf(args[1] as string), args.slice(2))) ? 0 : 1;
   } else if (mode === "-s" && args.length === 2) {
     const bytes = parseInteger(args[1] as string, 10);
     if (!bytes.any) {
@@ -92,7 +98,7 @@ export async function runApplyPatch(
     }
     code = (await checkCacheSpace(context, bytes.value, context.keep)) ? 0 : 1;
   } else if (mode !== undefined && mode !== "-c" && mode !== "-s") {
-    code = await patchMode(context, args);
+    code = await patchMode(context, args, fileOf);
   }
   if (code === undefined) {
     context.log(usage(name));

@@ -1,28 +1,18 @@
 /** What is wrong with a transfer list before its first command runs: words that are no command, ranges that are none or lie outside. */
 import { BLOCK_SIZE } from "./blocks.ts";
+import { commandWords } from "./command-words.ts";
 import { parseRanges, rangesEnd } from "./ranges.ts";
 import type { RangeSet } from "./ranges.ts";
 import type { TransferList } from "./transfer-list.ts";
-
-/** Words before the target ranges of a command, by version: `bsdiff <off> <len> <src sha1> <tgt sha1> T …`. */
-function targetIndex(name: string, version: number): number {
-  const patch = name === "bsdiff" || name === "imgdiff";
-  if (!patch && name !== "move") return 1;
-  const first = patch ? 3 : 1;
-  if (version === 1) return first + 1;
-  if (version === 2) return first;
-  return first + (patch ? 2 : 1);
-}
-
-const WRITING = new Set(["move", "bsdiff", "imgdiff", "new", "zero", "erase"]);
 
 /** Blocks that a command of a list of `version` gives new contents; undefined for those that give none, and for what is no command. */
 export function writtenRanges(command: string, version: number): RangeSet | undefined {
   const words = command.split(" ");
   const name = words[0] as string;
-  const ranges = words[targetIndex(name, version)];
+  const places = commandWords(name, version);
+  const ranges = places === undefined ? undefined : words[places.target];
   // What an erased block reads as is the medium's affair.
-  return !WRITING.has(name) || name === "erase" || ranges === undefined ? undefined : parseRanges(ranges);
+  return name === "erase" || ranges === undefined ? undefined : parseRanges(ranges);
 }
 
 /** A sentence about the first command that cannot be carried out on a device of `size` bytes; undefined when all can. */
@@ -31,8 +21,9 @@ export function listProblem({ version, commands }: TransferList, size: number): 
     const words = text.split(" ");
     const name = words[0] as string;
     if (name === "stash" || name === "free") continue;
-    if (!WRITING.has(name)) return `unexpected command [${name.slice(0, 40)}]`;
-    const ranges = words[targetIndex(name, version)];
+    const places = commandWords(name, version);
+    if (places === undefined) return `unexpected command [${name.slice(0, 40)}]`;
+    const ranges = words[places.target];
     const set = ranges === undefined ? undefined : parseRanges(ranges);
     if (set === undefined) return `failed to parse range '${ranges ?? ""}' of [${text.slice(0, 120)}]`;
     if (rangesEnd(set) * BLOCK_SIZE > size) {

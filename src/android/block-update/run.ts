@@ -14,14 +14,15 @@ import { withScratchCore } from "../applypatch/scratch-core.ts";
 import { failureText } from "../updater/device-files.ts";
 import { formatDouble } from "../updater/numbers.ts";
 import { BLOCK_SIZE, fillBlocks, MAX_BLOCKS, placeBlocks, readBlocks, writeBlocks } from "./blocks.ts";
+import { commandWords } from "./command-words.ts";
 import { listProblem } from "./check-list.ts";
-import { ownSources, pendingStashes } from "./pending.ts";
+import { keptSource, takeStock } from "./leftovers.ts";
+import type { Leftovers } from "./leftovers.ts";
 import { ProgressNotes } from "./progress.ts";
 import type { BlockJournal } from "./progress.ts";
 import { parseRanges, rangesOverlap } from "./ranges.ts";
 import type { RangeSet } from "./ranges.ts";
 import { Stash } from "./stash.ts";
-import { stashRoom } from "./stash-need.ts";
 import { parseTransferList } from "./transfer-list.ts";
 import type { TransferList } from "./transfer-list.ts";
 
@@ -88,10 +89,8 @@ class BlockRun {
   #stashed = 0;
   #freeAfter: string | undefined;
   #createdStash = false;
-  /** Sources whose kept copies may go with their command; none where the original leaves them. */
-  #ownSources: ReadonlySet<string> = new Set();
-  /** Stashes that an interrupted list still needs; undefined: all. */
-  #pending: ReadonlySet<string> | undefined;
+  /** What the safe profile found before the first command; otherwise nothing goes before the original lets it go. */
+  #leftovers: Leftovers | undefined;
   #targetHash: string | undefined;
   readError = false;
   /** Another run cannot succeed either. */
@@ -225,7 +224,7 @@ class BlockRun {
     const targetHash = oneHash ? sourceHash : this.#next("missing target hash");
     this.#targetHash = targetHash;
     const { target, bytes, overlap } = await this.#sourceWithStashes();
-    const kept = overlap && this.#ownSources.has(sourceHash);
+    const kept = overlap && this.#ownSource(sourceHash);
     if (this.#verify(targetHash, await this.#read(target), false)) {
       if (kept) this.#freeAfter = sourceHash;
       return { target, bytes, already: true };
@@ -241,6 +240,11 @@ class BlockRun {
     }
     this.hopeless = true;
     return this.#fail("partition has unexpected contents");
+  }
+
+  /** Whether what is kept of a source may go with its command. */
+  #ownSource(sha1: string): boolean {
+    return this.#leftovers?.ownSources.has(sha1) === true;
   }
 
   /** Saves a source that the command overwrites itself. */
@@ -260,13 +264,13 @@ class BlockRun {
     if (exists) this.#log(` skipping ${blocks} existing blocks in ${this.#stash.folder}/${sha1}`);
     else if (!(await this.#stash.write(sha1, bytes))) this.#fail("failed to stash overlapping source blocks");
     this.#stashed += blocks;
-    if (!exists || this.#ownSources.has(sha1)) this.#freeAfter = sha1;
+    if (!exists || this.#ownSource(sha1)) this.#freeAfter = sha1;
   }
 
   /** Versions 1 and 2: keeps an overwritten source of the command that is under way, and finds it again after a cut. */
   async #protect(bytes: Uint8Array, overlap: boolean): Promise<Uint8Array> {
     if (!overlap || !this.#request.write || this.#context.journal === undefined) return bytes;
-    const id = `line${this.#line}`;
+    const id = keptSource(this.#line);
     const saved = await this.#stash.read(id, false);
     if (saved !== undefined && saved.length === bytes.length) {
       this.#freeAfter = id;
@@ -393,7 +397,7 @@ class BlockRun {
     const byHash = this.#list.version >= 3;
     if (byHash && (await this.#loadStash(id, true, false)) !== undefined) return;
     const set = this.#ranges(this.#next(missing));
-    if (this.#pending?.has(id) === false) return this.#log(`stash ${id} is not needed any more`);
+    if (this.#leftovers?.pending?.has(id) === false) return this.#log(`stash ${id} is not needed any more`);
     const bytes = await this.#read(set);
     if (byHash && !this.#verify(id, bytes, true)) {
       // If a later command really needs it, that command fails.
@@ -421,7 +425,7 @@ class BlockRun {
     if (skip && name !== "new") {
       // Done by an earlier run; a stash of version 2 is still there as a file.
       if (name === "move" || name === "bsdiff" || name === "imgdiff" || name === "zero") {
-        this.#written += this.#blocksOf(name);
+        this.#written += this.#targetBlocks();
       }
       return;
     }
@@ -446,45 +450,10 @@ class BlockRun {
     }
   }
 
-  /** Target blocks of a command of version 1 or 2. */
-  #blocksOf(name: "move" | "bsdiff" | "imgdiff" | "zero"): number {
-    const first = name === "bsdiff" || name === "imgdiff" ? 3 : 1;
-    const index = name === "zero" || this.#list.version === 2 ? first : first + 1;
-    return this.#ranges(this.#words[index] ?? "").blocks;
-  }
-
-  /** Stashes that are not this list's: their room is needed, and versions 1 and 2 would take them for their own. */
-  async #dropForeign(): Promise<void> {
-    const { journal } = this.#context;
-    if (journal === undefined) {
-      const words = new Set(
-        this.#list.commands.flatMap((text) => text.split(" ").map((word) => word.split(":", 1)[0])),
-      );
-      return this.#stash.retain((id) => words.has(id));
-    }
-    const before = await journal.load();
-    const kept = new Set<string>();
-    for (const text of this.#list.commands.slice(0, before?.done ?? 0)) {
-      const [name, id = ""] = text.split(" ");
-      if (name === "stash") kept.add(id);
-      else if (name === "free") kept.delete(id);
-    }
-    // A cut between the note of a command and the removal of what it kept leaves that behind.
-    if (before !== undefined) kept.add(`line${before.done}`);
-    await this.#stash.retain((id) => kept.has(id));
-  }
-
-  /** Bytes that the stash may take from here on. What is done of an interrupted list needs none: another statement may hold it. */
-  async #roomLeftToTake(): Promise<number> {
-    await this.#dropForeign();
-    const { journal, device } = this.#context;
-    const { version, commands } = this.#list;
-    if (version <= 2) return stashRoom(this.#list, (await journal?.load())?.done);
-    this.#ownSources = ownSources(commands);
-    if ((await this.#stash.used()) + (await this.#heldElsewhere()) === 0) return stashRoom(this.#list);
-    const pending = await pendingStashes(device, this.#request.target, this.#list);
-    this.#pending = pending ?? new Set();
-    return pending === undefined ? 0 : stashRoom(this.#list);
+  /** Target blocks of the command under way, of version 1 or 2. */
+  #targetBlocks(): number {
+    const places = commandWords(this.#words[0] as string, this.#list.version);
+    return this.#ranges(this.#words[places?.target ?? 0] ?? "").blocks;
   }
 
   /** What an interrupted run of the script holds on the cache besides this list's stash, bytes. */
@@ -493,23 +462,30 @@ class BlockRun {
     return heldOnCache === undefined ? 0 : Math.max(0, (await heldOnCache()) - (await this.#stash.used()));
   }
 
+  /** Makes room for the stash; false when there is none. */
+  async #openStash(): Promise<boolean> {
+    const { write, target } = this.#request;
+    const heldElsewhere = await this.#heldElsewhere();
+    if (write && this.#context.profile === "safe") {
+      this.#leftovers = await takeStock({ ...this.#context, heldElsewhere }, this.#list, this.#stash, target);
+    }
+    const opened =
+      this.#leftovers === undefined
+        ? await this.#stash.open(this.#list.maxStashed * BLOCK_SIZE, heldElsewhere)
+        : await this.#stash.open(this.#leftovers.room);
+    this.#createdStash = opened === "created";
+    return opened !== "failed";
+  }
+
   async run(): Promise<boolean> {
     const { version, commands, total } = this.#list;
     const { write, target, name } = this.#request;
-    const { journal } = this.#context;
-    // Versions 1 and 2: what a command overwrites of its source is kept beside the stash.
-    const keepsSources = journal !== undefined && write;
-    const stashing = version >= 2 || keepsSources;
-    const keepsStash = stashing && this.#context.dry !== true;
-    if (!keepsStash) this.#createdStash = (await this.#stash.used()) === 0;
-    else {
-      const opened =
-        write && this.#context.profile === "safe"
-          ? await this.#stash.open(await this.#roomLeftToTake())
-          : await this.#stash.open(this.#list.maxStashed * BLOCK_SIZE, await this.#heldElsewhere());
-      if (opened === "failed") return false;
-      this.#createdStash = opened === "created";
-    }
+    const { journal, dry } = this.#context;
+    // Version 1: what a command overwrites of its source.
+    const stashing = version >= 2 || (journal !== undefined && write);
+    const keepsStash = stashing && dry !== true;
+    if (keepsStash && !(await this.#openStash())) return false;
+    if (dry === true) this.#createdStash = (await this.#stash.used()) === 0;
     const notes =
       write && journal !== undefined ? new ProgressNotes(this.#context.device, target, this.#list, journal) : undefined;
     const skipTo = (await notes?.begin()) ?? 0;

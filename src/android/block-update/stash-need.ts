@@ -3,27 +3,20 @@
  * are kept on /cache here as well, so that a cut can be made good.
  */
 import { BLOCK_SIZE } from "./blocks.ts";
+import { commandWords } from "./command-words.ts";
 import { parseRanges, rangesOverlap } from "./ranges.ts";
 import type { TransferList } from "./transfer-list.ts";
 
-/** Where the parts of a command with a source stand among its words. */
-function places(name: string, version: number): { readonly target: number; readonly source: number } {
-  const first = name === "move" ? 1 : 3;
-  if (version === 1) return { source: first, target: first + 1 };
-  const target = version === 2 ? first : first + (name === "move" ? 1 : 2);
-  return { target, source: target + 2 };
-}
-
 /** Blocks a command saves before it overwrites its own source, and from version 3 on the name they get. */
 function overlapOf(words: readonly string[], version: number): { readonly blocks: number; readonly id?: string } {
-  const name = words[0] as string;
-  const { target, source } = places(name, version);
-  const [to, from] = [parseRanges(words[target] ?? ""), parseRanges(words[source] ?? "")];
+  const places = commandWords(words[0] as string, version);
+  if (places?.source === undefined) return { blocks: 0 };
+  const [to, from] = [parseRanges(words[places.target] ?? ""), parseRanges(words[places.source] ?? "")];
   if (to === undefined || from === undefined || !rangesOverlap(from, to)) return { blocks: 0 };
   if (version === 1) return { blocks: from.blocks };
-  const count = words[target + 1] ?? "";
+  const count = words[places.source - 1] ?? "";
   const blocks = /^\d{1,10}$/.test(count) ? Number(count) : 0;
-  const id = version === 2 ? undefined : words[name === "move" ? 1 : 3];
+  const id = places.sourceHash === undefined ? undefined : words[places.sourceHash];
   return { blocks, ...(id === undefined ? {} : { id }) };
 }
 
@@ -37,7 +30,7 @@ function stashNeed({ version, commands }: TransferList, first: number): number {
     let own = 0;
     if (name === "stash" && !live.has(id)) live.set(id, parseRanges(words[2] ?? "")?.blocks ?? 0);
     else if (name === "free") live.delete(id);
-    else if (name === "move" || name === "bsdiff" || name === "imgdiff") {
+    else {
       const overlap = overlapOf(words, version);
       own = overlap.id !== undefined && live.has(overlap.id) ? 0 : overlap.blocks;
     }

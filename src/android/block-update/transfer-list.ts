@@ -10,6 +10,9 @@ export interface TransferList {
   readonly commands: readonly string[];
 }
 
+/** Largest transfer list that is read, bytes. */
+export const MAX_TRANSFER_LIST = 256 * 1024 * 1024;
+
 /** What is wrong with a list, in the original's words. */
 export interface TransferListProblem {
   readonly problem: string;

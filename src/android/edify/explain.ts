@@ -1,8 +1,8 @@
 /**
  * What a script does, in plain sentences, without running it: what is checked, patched, deleted and written, in order.
  */
-import { decodeText, printable } from "../../core/text.ts";
-import { toLatin1 } from "../latin1.ts";
+import { printable } from "../../core/text.ts";
+import { unicode } from "../latin1.ts";
 import { statements } from "./ast.ts";
 import type { EdifyCall, EdifyNode, EdifyScript } from "./ast.ts";
 
@@ -26,7 +26,7 @@ const MAX_LISTED = 6;
 
 /** Script text, a byte string, as a reader sees it: UTF-8 where it is. */
 const show = (text: string): string => {
-  const plain = printable(decodeText(toLatin1(text)));
+  const plain = printable(unicode(text));
   return plain.length > MAX_SHOWN ? `${plain.slice(0, MAX_SHOWN)}…` : plain;
 };
 

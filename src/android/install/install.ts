@@ -3,8 +3,7 @@
  * cut it goes on: block updates and patches find out what is done, a two-step package resumes at its stage.
  */
 import { OtaError } from "../../core/errors.ts";
-import { decodeText } from "../../core/text.ts";
-import { toLatin1 } from "../latin1.ts";
+import { unicode } from "../latin1.ts";
 import type { Cancel, Device, ProgressSink, RandomReader } from "../../core/ports.ts";
 import type { ZipArchive } from "../../core/zip/index.ts";
 import { guardReader } from "../verifier/guarded-reader.ts";
@@ -121,16 +120,13 @@ const HINTS = Object.freeze({
   partly: "The device may be partly updated. Put right what the messages above say and run the same command again.",
 });
 
-/** Text of scripts and logs, byte strings, as a reader sees it. */
-const readable = (text: string): string => decodeText(toLatin1(text));
-
 /** Why a script ended early, as an error with the class users act by. `changed`: it, or an earlier stage, wrote to the device. */
 function failureOf(outcome: UpdaterOutcome, real: OtaError | undefined, changed: boolean, log: string): OtaError {
-  const lastLine = readable(log.trim().split("\n").at(-1) ?? "");
+  const lastLine = unicode(log.trim().split("\n").at(-1) ?? "");
   if (outcome.preflight !== undefined) {
     return new OtaError("ANDROID_PREFLIGHT", {
       what: "the device cannot take the package",
-      found: readable(outcome.preflight.join("; ")),
+      found: unicode(outcome.preflight.join("; ")),
       hint: "Nothing was written. Put right what is named and run the same command again.",
     });
   }
@@ -158,7 +154,7 @@ function failureOf(outcome: UpdaterOutcome, real: OtaError | undefined, changed:
         found:
           outcome.message === undefined
             ? lastLine || `exit code ${outcome.exitCode}`
-            : readable(outcome.message).replace(/\.$/, ""),
+            : unicode(outcome.message).replace(/\.$/, ""),
         hint,
       });
     }

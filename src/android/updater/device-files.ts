@@ -12,11 +12,11 @@ import type {
   RandomReader,
 } from "../../core/ports.ts";
 import { decodeText } from "../../core/text.ts";
-import { toLatin1 } from "../latin1.ts";
+import { unicode } from "../latin1.ts";
 
 /** The path of a byte string; scripts run in `/`, so a relative name begins there. */
 export function devicePath(name: string): string {
-  const text = decodeText(toLatin1(name));
+  const text = unicode(name);
   return text.startsWith("/") ? text : `/${text}`;
 }
 

@@ -88,6 +88,9 @@ describe("stashes that another package's interrupted run left", () => {
       const device = createSimulatedDevice({
         ...spec,
         files: { ...spec.files, ...(stale ? Object.fromEntries(left) : {}) },
+        fileSystems: {
+          "/cache": { node: `${BY_NAME}/cache`, capacityBytes: left.length * content.length + 20 * 4096 },
+        },
       });
       const reader = vectorReader(`block71/${version}/incr/unsigned.zip`);
       const got = await collectRun({ device, package: reader, era: "7.1", profile: "safe" });

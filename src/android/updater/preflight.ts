@@ -4,27 +4,21 @@
  *
  * Only literal arguments are looked at; what a script computes is checked when it comes to it. Nothing is written.
  */
-import { memoryReader } from "../../core/streams.ts";
-import { decodeText } from "../../core/text.ts";
 import type { Device } from "../../core/ports.ts";
-import { possibleSpace, roomOf } from "../applypatch/cache.ts";
+import { roomOf } from "../applypatch/cache.ts";
 import { isPartitionName, loadContents, parsePartitionName, parseSha1, SAVED_FILE } from "../applypatch/contents.ts";
+import { stashRoom } from "../block-update/stash-need.ts";
+import { MAX_TRANSFER_LIST, parseTransferList } from "../block-update/transfer-list.ts";
+import type { TransferList } from "../block-update/transfer-list.ts";
 import { calls } from "../edify/ast.ts";
 import type { EdifyCall, EdifyNode } from "../edify/ast.ts";
-import { stashRoom } from "../block-update/stash-need.ts";
-import { BLOCK_SIZE, hashBlocks } from "../block-update/blocks.ts";
-import { parseRanges, rangesEnd } from "../block-update/ranges.ts";
-import { runBlockUpdate } from "../block-update/run.ts";
-import { parseTransferList } from "../block-update/transfer-list.ts";
-import type { TransferList } from "../block-update/transfer-list.ts";
-import { fromLatin1, toLatin1 } from "../latin1.ts";
-import { devicePath, failureText, findMtd, openTarget } from "./device-files.ts";
+import { fromLatin1, unicode } from "../latin1.ts";
+import { holdsBlockBase } from "./block-base.ts";
+import { cacheProblem } from "./cache-room.ts";
+import { devicePath, failureText, findMtd } from "./device-files.ts";
 import type { UpdaterSession } from "./host.ts";
-import { heldOnCache } from "./cache-holdings.ts";
 import { basesOf } from "./script-scope.ts";
 
-/** Larger transfer lists are left to the statement, bytes. */
-const MAX_LIST = 256 * 1024 * 1024;
 /** Problems that are told; more of the same kind say nothing new. */
 const MAX_TOLD = 8;
 
@@ -44,7 +38,7 @@ class Preflight {
   readonly #device: Device;
   readonly #calls: readonly EdifyCall[];
   readonly #mounted: readonly string[];
-  #saved: Promise<string | undefined> | undefined;
+  readonly #looked = new Map<string, Promise<{ readonly sha1: string; readonly size: number } | undefined>>();
 
   constructor(session: UpdaterSession, root: EdifyNode, mounted: readonly string[]) {
     this.#session = session;
@@ -57,8 +51,20 @@ class Preflight {
     if (!this.problems.includes(text)) this.problems.push(text);
   }
 
+  /** Digest and size of a file or partition, read once: nothing changes meanwhile. Undefined when it cannot be loaded. */
+  #look(name: string): Promise<{ readonly sha1: string; readonly size: number } | undefined> {
+    const load = async (): Promise<{ readonly sha1: string; readonly size: number } | undefined> => {
+      const loaded = await loadContents({ device: this.#device, log: () => undefined }, name);
+      await loaded?.close();
+      return loaded === undefined ? undefined : { sha1: loaded.sha1, size: loaded.reader.size };
+    };
+    const known = this.#looked.get(name) ?? load();
+    this.#looked.set(name, known);
+    return known;
+  }
+
   #entrySize(name: string): number | undefined {
-    const entry = this.#session.host.zip.get(decodeText(toLatin1(name)));
+    const entry = this.#session.host.zip.get(unicode(name));
     if (entry === undefined) this.#problem(`the package lacks ${name}, which its script uses`);
     return entry?.size;
   }
@@ -97,7 +103,7 @@ class Preflight {
       const folder = devicePath(second).replace(/\/+$/, "");
       if (!path.startsWith(`${folder}/`)) return false;
       const entry = `${first === "" ? "" : `${first}/`}${path.slice(folder.length + 1)}`;
-      return this.#session.host.zip.get(decodeText(toLatin1(entry))) !== undefined;
+      return this.#session.host.zip.get(unicode(entry)) !== undefined;
     });
   }
 
@@ -162,6 +168,12 @@ class Preflight {
     if (name !== undefined && size !== undefined) await this.#fits(node, size, name);
   }
 
+  /** Whether a file or partition has one of the digests; what cannot be loaded has none. */
+  async #holds(name: string, wanted: ReadonlySet<string | undefined>): Promise<boolean> {
+    const found = await this.#look(name);
+    return found !== undefined && wanted.has(found.sha1);
+  }
+
   /** The base of a patch must be one it is for, or its result, or lie saved on the cache. */
   async #patch(call: EdifyCall): Promise<void> {
     const [source, target, sha1] = call.args.map(literal);
@@ -175,29 +187,16 @@ class Preflight {
       if (entry !== undefined) this.#entrySize(entry);
     }
     if (this.#session.proven.has(source)) return;
-    const log = (): void => undefined;
     for (const name of target === "-" ? [source] : [source, target]) {
       if (!isPartitionName(name)) {
         const path = devicePath(name);
         if (this.#unseen(path) || this.#made(path)) return;
       }
-      const loaded = await loadContents({ device: this.#device, log }, name);
-      await loaded?.close();
-      if (loaded !== undefined && wanted.has(loaded.sha1)) return;
+      if (await this.#holds(name, wanted)) return;
     }
-    if (wanted.has(await this.#savedCopy())) return;
+    if (await this.#holds(SAVED_FILE, wanted)) return;
     const shown = isPartitionName(source) ? `partition ${parsePartitionName(source).partition}` : source;
     this.#problem(`${shown} is not what its patch is for`);
-  }
-
-  /** SHA-1 of the copy that an interrupted run left on the cache. */
-  async #savedCopy(): Promise<string | undefined> {
-    this.#saved ??= (async () => {
-      const saved = await loadContents({ device: this.#device, log: () => undefined }, SAVED_FILE);
-      await saved?.close();
-      return saved?.sha1;
-    })();
-    return this.#saved;
   }
 
   /**
@@ -209,33 +208,18 @@ class Preflight {
     if (source === undefined || second === undefined || sha1 === undefined) return;
     const target = second === "-" ? source : second;
     if (!isPartitionName(target)) return;
-    const context = { device: this.#device, log: () => undefined };
     // Nothing is kept of what is patched already, nor when the copy of an earlier run is the source.
-    const done = await loadContents(context, target);
-    await done?.close();
-    if (done?.sha1 === parseSha1(sha1)) return;
-    const bases = basesOf(call);
-    const loaded = await loadContents(context, source);
-    await loaded?.close();
-    if (loaded === undefined || !bases.has(loaded.sha1)) return;
-    if ((await this.#savedCopy()) === loaded.sha1 || this.#unseen(SAVED_FILE)) return;
-    const problem = await this.#cacheProblem(loaded.reader.size);
-    if (problem !== undefined) this.#problem(problem);
+    if ((await this.#look(target))?.sha1 === parseSha1(sha1)) return;
+    const base = await this.#look(source);
+    if (base === undefined || !basesOf(call).has(base.sha1)) return;
+    if ((await this.#look(SAVED_FILE))?.sha1 === base.sha1 || this.#unseen(SAVED_FILE)) return;
+    await this.#needCache(base.size);
   }
 
-  /** Why the cache cannot take a file of this size. */
-  async #cacheProblem(bytes: number): Promise<string | undefined> {
-    const { files, mounts } = this.#device;
-    if ((await files.stat("/cache"))?.kind !== "folder") {
-      return "there is no /cache to keep a partition's old content on";
-    }
-    const over = (await mounts.list()).filter(({ at }) => at === "/cache" || at === "/");
-    if (over.sort((a, b) => b.at.length - a.at.length)[0]?.readOnly === true) return "/cache is read-only";
-    if (bytes > 0 && (await files.space("/cache/x")).volatile) return "/cache forgets its files at a power cut";
-    const context = { device: this.#device, log: () => undefined };
-    const held = await heldOnCache(this.#session);
-    const possible = held + (await possibleSpace(context, this.#session.host.keep));
-    return bytes > possible ? `/cache needs ${bytes} bytes, ${possible} are free or can be deleted` : undefined;
+  /** Tells why the cache cannot take that many bytes, if it cannot. */
+  async #needCache(bytes: number): Promise<void> {
+    const problem = await cacheProblem(this.#session, bytes);
+    if (problem !== undefined) this.#problem(problem);
   }
 
   async #blockUpdate(call: EdifyCall): Promise<void> {
@@ -247,64 +231,22 @@ class Preflight {
     if (room === undefined) return this.#problem(`there is no ${device} to update`);
     if (list === undefined || this.#entrySize(list) === undefined) return;
     const { zip } = this.#session.host;
-    const found = zip.need(decodeText(toLatin1(list)));
-    if (found.size > MAX_LIST) return;
-    const text = fromLatin1(await zip.read(found, MAX_LIST));
+    const found = zip.need(unicode(list));
+    if (found.size > MAX_TRANSFER_LIST) return;
+    const text = fromLatin1(await zip.read(found, MAX_TRANSFER_LIST));
     const parsed = parseTransferList(text, () => undefined);
     // What else is wrong inside the list is the statement's to find.
     if ("problem" in parsed || parsed.total === 0) return;
     await this.#stashRoom(parsed);
-    if (!(await this.#blockBase(device, text, parsed))) this.#problem(`${device} is not what the package updates`);
-  }
-
-  /**
-   * Whether a device holds what a list starts from, or what it leads to, or some of both. A script looks itself before it changes
-   * anything, but for two-step packages: they write boot and recovery before.
-   */
-  async #blockBase(name: string, text: string, list: TransferList): Promise<boolean> {
-    if (this.#session.proven.has(name)) return true;
-    const checks = this.#session.scope.rangeChecks.filter((check) => check.device === name);
-    const path = devicePath(name);
-    const target = await openTarget(this.#device, path, "read");
-    try {
-      for (const { ranges, sha1 } of checks) {
-        if ((await this.#session.rememberedHash(name, ranges)) === sha1) return true;
-        const set = parseRanges(ranges);
-        if (set === undefined || rangesEnd(set) * BLOCK_SIZE > target.size) continue;
-        if ((await hashBlocks(this.#device, target, set)) === sha1) return true;
-      }
-      // Lists of version 1 and 2 do not say what they start from.
-      if (list.version <= 2) return checks.length === 0;
-      const { unexpected } = await runBlockUpdate(
-        {
-          device: this.#device,
-          profile: "safe",
-          dry: true,
-          keep: this.#session.host.keep,
-          log: () => undefined,
-          pipe: () => undefined,
-          checkCancel: () => {
-            this.#session.checkCancel();
-          },
-        },
-        {
-          ...{ name, target, transferList: text, write: false, isBlockDevice: false },
-          newData: async function* () {},
-          patchData: memoryReader(new Uint8Array(0)),
-        },
-      );
-      return !unexpected;
-    } finally {
-      await target.close();
-    }
+    if (!(await holdsBlockBase(this.#session, device, text, parsed)))
+      this.#problem(`${device} is not what the package updates`);
   }
 
   /** A partition's blocks that are needed later lie on the cache. */
   async #stashRoom(list: TransferList): Promise<void> {
     const bytes = stashRoom(list);
     if (list.version === 1 && bytes === 0) return;
-    const problem = await this.#cacheProblem(bytes);
-    if (problem !== undefined) this.#problem(problem);
+    await this.#needCache(bytes);
   }
 
   /** Room for what is unpacked into file systems that are not made anew. */
@@ -322,7 +264,7 @@ class Preflight {
       const target = devicePath(to).replace(/\/+$/, "");
       const within = (at: string): boolean => target === at || target.startsWith(`${at}/`);
       if (formatted.some(within) || this.#unseen(`${target}/x`)) continue;
-      const prefix = from === "" ? "" : `${decodeText(toLatin1(from)).replace(/\/+$/, "")}/`;
+      const prefix = from === "" ? "" : `${unicode(from).replace(/\/+$/, "")}/`;
       for (const entry of this.#session.host.zip.entries) {
         if (!entry.name.startsWith(prefix) || entry.name.endsWith("/")) continue;
         const there = await this.#sizeOf(`${target}/${entry.name.slice(prefix.length)}`);

@@ -1,27 +1,12 @@
 /** `applypatch`: patches a file or partition as the 4.4 program does. Exit codes 0 done, 1 failed, 2 wrong usage, 69 no device. */
-import { resolve } from "node:path";
+import { posix, resolve } from "node:path";
 import { runApplyPatch } from "../../android/index.ts";
-import { fromLatin1, toLatin1 } from "../../android/latin1.ts";
+import { toLatin1, utf8 } from "../../android/latin1.ts";
 import { acquireLock, openDevice } from "../../device/index.ts";
 import type { Io } from "../io.ts";
 
-/** An argument with its file name, if it has one, made absolute: the device's functions begin relative names in `/`. */
-function fromWorkingFolder(arg: string, index: number, mode: string | undefined, cwd: string): string {
-  const absolute = (name: string): string =>
-    name === "" || name.startsWith("/") || /^(MTD|EMMC):/.test(name)
-      ? name
-      : `${fromLatin1(new TextEncoder().encode(cwd)).replace(/\/+$/, "")}/${name}`;
-  if (mode === "-c") return index === 1 ? absolute(arg) : arg;
-  if (mode === "-s" || mode === "-l") return arg;
-  const at = mode === "-b" ? index - 2 : index;
-  if (at === -2 || (at === 1 && arg === "-")) return arg;
-  if (at === -1 || at === 0 || at === 1) return absolute(arg);
-  const colon = arg.indexOf(":");
-  return at >= 4 && colon >= 0 ? `${arg.slice(0, colon + 1)}${absolute(arg.slice(colon + 1))}` : arg;
-}
-
 /** Whether these arguments patch, or make room by deleting; checks and usage do not wait for the device. */
-function changesDevice([mode]: readonly string[]): boolean {
+function mayChange([mode]: readonly string[]): boolean {
   return mode !== undefined && mode !== "-c" && mode !== "-l";
 }
 
@@ -48,12 +33,13 @@ export async function applypatchMain(argv: readonly string[], io: Io): Promise<n
     } else if (arg.startsWith("--device=")) description = arg.slice(9);
     else if (arg === "--help" || arg === "-h") help = true;
     // Names are byte strings in the device's functions.
-    else args.push(fromLatin1(new TextEncoder().encode(arg)));
+    else args.push(utf8(arg));
   }
   const device = await openDevice(description === undefined ? undefined : resolve(io.cwd, description));
   try {
     const own = usage || help ? [] : args;
-    const lock = changesDevice(own) ? await acquireLock(device, "applypatch") : undefined;
+    const cwd = utf8(io.cwd);
+    const lock = mayChange(own) ? await acquireLock(device, "applypatch") : undefined;
     try {
       const code = await runApplyPatch(
         {
@@ -63,7 +49,9 @@ export async function applypatchMain(argv: readonly string[], io: Io): Promise<n
           log: (text) => io.out(toLatin1(text)),
           settle: async () => undefined,
         },
-        device.kind === "board" ? own.map((arg, i) => fromWorkingFolder(arg, i, own[0], io.cwd)) : own,
+        own,
+        "applypatch",
+        device.kind === "board" ? (name) => posix.resolve(cwd, name) : undefined,
       );
       if (!help) return code;
       io.out(OPTIONS);

@@ -62,6 +62,17 @@ let top = 0;
 let blocks = 0;
 let merging = false;
 
+/** Begins a piece of the raw bytes at `from`. */
+function begin(s: number, from: number, block: number, output: number, list: number): void {
+  resetEncoder(s);
+  state = s;
+  raw = from;
+  text = block;
+  table = list;
+  top = output;
+  blocks = 0;
+}
+
 /**
  * Encodes up to `length` raw bytes from `from` on as one block at the top of the output: no more than make `limit` bytes after the
  * first run-length stage. @returns how many it took
@@ -138,13 +149,7 @@ export function encodePiece(
   leaf: number,
   merge: boolean,
 ): number {
-  state = s;
-  resetEncoder(s);
-  raw = from;
-  text = block;
-  table = list;
-  top = output;
-  blocks = 0;
+  begin(s, from, block, output, list);
   merging = merge;
   let leaves = 0;
   let at = 0;
@@ -183,13 +188,7 @@ export function encodeEvenly(
   list: number,
   leaf: number,
 ): number {
-  state = s;
-  resetEncoder(s);
-  raw = from;
-  text = block;
-  table = list;
-  top = output;
-  blocks = 0;
+  begin(s, from, block, output, list);
   leafLength(from, length, 2147483647);
   const nearest = div(counted + (leaf >> 1), leaf);
   const count = nearest < 1 ? 1 : nearest;

@@ -7,12 +7,13 @@
  * as a block is decoded in one call. So three streams take 2.8 MB and 0.9 MB each where blocks are full; with the four bytes a
  * block byte takes elsewhere they would take 10.8.
  */
+import { makeCrcTables, reversed } from "./bzip2-crc.ts";
 import { copy, fill, get16, get32, get8, peek32, poke24, set16, set32, set8 } from "./memory.ts";
 
 /** Bytes of a stream's state before its block. */
 export const DECODER_STATE_SIZE = 64;
 /** Bytes that decoding a block needs: tables, and for each byte of the block where the walk through it goes on. */
-export const DECODER_WORK_SIZE = 69632 + 3 * 900000 + 64;
+export const DECODER_WORK_SIZE = 75776 + 3 * 900000 + 64;
 
 // Fields of a stream's state, offsets in bytes.
 const BIT = 0; // bit position in the input behind what was decoded
@@ -21,7 +22,7 @@ const AT = 8; // how many of them are given
 const LAST = 12; // last byte given, -1 before the first
 const SAME = 16; // how many times in a row it was given, 0 to 4
 const REPEAT = 20; // copies of LAST still owed
-const CRC = 24; // CRC of the bytes given so far, inverted
+const CRC = 24; // CRC of the bytes given so far, inverted, its bytes in reverse order
 const WANTED = 28; // CRC the block declares
 const READING = 32; // whether a block's symbols are being read: what follows is of that block
 const GROUP = 36; // groups of 50 symbols that are read
@@ -42,10 +43,9 @@ const BASES = 7168; // 6 tables x 22 x i32
 const PERMUTED = 8192; // 6 tables x 258 x u16
 const FAST = 12288; // 6 tables x 1024 x u16: length << 9 | symbol; 0 when longer than 10 bits
 const SELECTORS = 24576; // up to 18,002 bytes
-const CRC_TABLE = 45056; // 4 x 256 x i32: of a byte with 0 to 3 zeros behind it
-const FIRSTS = 49152; // the byte value of every 64th position among the sorted bytes, up to 14,063
-const CRC_ZEROS = 65536; // 4 x 256 x i32: of a byte with 12 to 15 zeros behind it
-const NEXT = 69632; // 24 bits for each byte of the block
+const FIRSTS = 45056; // the byte value of every 64th position among the sorted bytes, up to 14,063
+const CRC_TABLES = 59392; // 16 x 256 x i32, see makeCrcTables
+const NEXT = 75776; // 24 bits for each byte of the block
 const FAST_BITS = 10;
 
 /** Most compressed bytes of a group: 50 symbols of 20 bits, rounded up. */
@@ -248,24 +248,6 @@ export function readSymbols(s: number, t: number, capacity: number, last: number
   return badUnlessCut(next1, have1);
 }
 
-function makeCrcTables(w: number): void {
-  if (get32(w + CRC_READY) !== 0) return;
-  for (let i = 0; i < 256; i++) {
-    let c = i << 24;
-    for (let k = 0; k < 8; k++) c = (c << 1) ^ (c < 0 ? 0x04c11db7 : 0);
-    set32(w + CRC_TABLE + 4 * i, c);
-  }
-  for (let i = 0; i < 256; i++) {
-    let c = get32(w + CRC_TABLE + 4 * i);
-    for (let k = 1; k < 16; k++) {
-      c = (c << 8) ^ get32(w + CRC_TABLE + 4 * (c >>> 24));
-      if (k < 4) set32(w + CRC_TABLE + 1024 * k + 4 * i, c);
-      if (k >= 12) set32(w + CRC_ZEROS + 1024 * (k - 12) + 4 * i, c);
-    }
-  }
-  set32(w + CRC_READY, 1);
-}
-
 /**
  * Reads the block or stream end at bit `bit` of `length` bytes at `input` for the stream `s`, with the work at `w`. BLOCK_READY:
  * {@link produceBlock} gives its bytes. NEED_INPUT: nothing is changed but the finished block before, call again with more input.
@@ -301,7 +283,8 @@ export function decodeBlock(
   const block = s + DECODER_STATE_SIZE;
   invert(w, block, n);
   walk(w, block, n, origin);
-  makeCrcTables(w);
+  if (get32(w + CRC_READY) === 0) makeCrcTables(w + CRC_TABLES, 16);
+  set32(w + CRC_READY, 1);
   set32(s + BIT, (next << 3) - have);
   set32(s + READING, 0);
   set32(s + SIZE, n);
@@ -391,7 +374,7 @@ export function walk(w: number, block: number, n: number, origin: number): void 
 export function produceBlock(s: number, w: number, out: number, max: number): number {
   const block = s + DECODER_STATE_SIZE;
   const size = get32(s + SIZE);
-  const t = w + CRC_TABLE;
+  const t = w + CRC_TABLES;
   let at = get32(s + AT);
   let last = get32(s + LAST);
   let same = get32(s + SAME);
@@ -405,23 +388,23 @@ export function produceBlock(s: number, w: number, out: number, max: number): nu
       // 91 % of a program's difference bytes are runs of zeros: sixteen at a time, four of anything else.
       let i = 0;
       if (last === 0) {
-        const z = w + CRC_ZEROS;
+        const z = t + 12 * 1024;
         for (; i + 16 <= k; i += 16) {
           crc =
-            get32(z + 3072 + 4 * (crc >>> 24)) ^
-            get32(z + 2048 + 4 * ((crc >>> 16) & 255)) ^
-            get32(z + 1024 + 4 * ((crc >>> 8) & 255)) ^
-            get32(z + 4 * (crc & 255));
+            get32(z + 3072 + 4 * (crc & 255)) ^
+            get32(z + 2048 + 4 * ((crc >>> 8) & 255)) ^
+            get32(z + 1024 + 4 * ((crc >>> 16) & 255)) ^
+            get32(z + 4 * (crc >>> 24));
         }
       }
       for (; i + 4 <= k; i += 4) {
         crc =
-          get32(t + 3072 + 4 * ((crc >>> 24) ^ last)) ^
-          get32(t + 2048 + 4 * (((crc >>> 16) & 255) ^ last)) ^
-          get32(t + 1024 + 4 * (((crc >>> 8) & 255) ^ last)) ^
-          get32(t + 4 * ((crc & 255) ^ last));
+          get32(t + 3072 + 4 * ((crc & 255) ^ last)) ^
+          get32(t + 2048 + 4 * (((crc >>> 8) & 255) ^ last)) ^
+          get32(t + 1024 + 4 * (((crc >>> 16) & 255) ^ last)) ^
+          get32(t + 4 * ((crc >>> 24) ^ last));
       }
-      for (; i < k; i++) crc = (crc << 8) ^ get32(t + 4 * ((crc >>> 24) ^ last));
+      for (; i < k; i++) crc = (crc >>> 8) ^ get32(t + 4 * ((crc & 255) ^ last));
       repeat -= k;
       n += k;
       continue;
@@ -438,7 +421,7 @@ export function produceBlock(s: number, w: number, out: number, max: number): nu
     same = byte === last ? same + 1 : 1;
     last = byte;
     set8(out + n, byte);
-    crc = (crc << 8) ^ get32(t + 4 * ((crc >>> 24) ^ byte));
+    crc = (crc >>> 8) ^ get32(t + 4 * ((crc & 255) ^ byte));
     n++;
   }
   set32(s + AT, at);
@@ -456,7 +439,7 @@ export function decodedBits(s: number): number {
 
 /** Whether the finished block's bytes have the CRC it declares. */
 export function blockCrcOk(s: number): boolean {
-  return (get32(s + CRC) ^ -1) === get32(s + WANTED);
+  return reversed(get32(s + CRC) ^ -1) === get32(s + WANTED);
 }
 
 /** The CRC declared by the block or stream end read last. */

@@ -52,7 +52,7 @@ export function runAt(from: number, most: number): number {
  * where it stops. Length and CRC: {@link runLengthSize}, {@link runLengthCrc}. @returns how many bytes were taken
  */
 export function runLength(s: number, from: number, length: number, to: number, limit: number): number {
-  if (get32(s + CRC_READY) !== 1) makeCrcTables(s + CRC_TABLES);
+  if (get32(s + CRC_READY) !== 1) makeCrcTables(s + CRC_TABLES, 4);
   set32(s + CRC_READY, 1);
   let n = 0;
   let i = 0;

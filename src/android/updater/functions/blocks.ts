@@ -2,24 +2,21 @@
 import { checkCancel, memoryReader } from "../../../core/streams.ts";
 import { readU16, readU32 } from "../../../core/bytes.ts";
 import type { ByteStream, RandomReader } from "../../../core/ports.ts";
-import { decodeText } from "../../../core/text.ts";
 import type { ZipEntry } from "../../../core/zip/index.ts";
 import { BLOCK_SIZE, hashBlocks } from "../../block-update/blocks.ts";
 import { parseRanges } from "../../block-update/ranges.ts";
 import { runBlockUpdate } from "../../block-update/run.ts";
+import { MAX_TRANSFER_LIST } from "../../block-update/transfer-list.ts";
 import { EdifyAbort } from "../../edify/evaluate.ts";
 import type { EdifyInvocation } from "../../edify/evaluate.ts";
-import { fromLatin1, toLatin1 } from "../../latin1.ts";
+import { fromLatin1, unicode } from "../../latin1.ts";
 import { devicePath, failureText, nodeKind, openTarget } from "../device-files.ts";
 import type { UpdaterSession } from "../host.ts";
 import { CAUSES, ProcessExit } from "../host.ts";
-import { heldOnCache } from "../cache-holdings.ts";
+import { heldOnCache } from "../cache-room.ts";
 import { MAX_IN_MEMORY } from "./common.ts";
 import type { FunctionTable } from "./common.ts";
 import { printToScreen } from "./messages.ts";
-
-/** Largest transfer list, bytes. */
-const MAX_LIST = 256 * 1024 * 1024;
 
 const DAYS = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
@@ -82,11 +79,11 @@ export function blockFunctions(session: UpdaterSession): FunctionTable {
     if (typeof list !== "object") return wrong("transfer_list");
     if (typeof newName !== "string") return wrong("new_data_fn");
     if (typeof patchName !== "string") return wrong("patch_data_fn");
-    const patchEntry = host.zip.get(decodeText(toLatin1(patchName)));
+    const patchEntry = host.zip.get(unicode(patchName));
     if (patchEntry === undefined) return soft(`${call.name}(): no file "${patchName}" in package`);
-    const newEntry = host.zip.get(decodeText(toLatin1(newName)));
+    const newEntry = host.zip.get(unicode(newName));
     if (newEntry === undefined) return soft(`${call.name}(): no file "${newName}" in package`);
-    if (list.size < 0 || list.size > MAX_LIST) return soft("the transfer list cannot be read");
+    if (list.size < 0 || list.size > MAX_TRANSFER_LIST) return soft("the transfer list cannot be read");
     const path = devicePath(name);
     await session.settle();
     let target;

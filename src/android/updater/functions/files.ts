@@ -2,11 +2,10 @@
 import { isOtaError } from "../../../core/errors.ts";
 import type { ByteStream, FileAttributes } from "../../../core/ports.ts";
 import { streamRange } from "../../../core/streams.ts";
-import { decodeText } from "../../../core/text.ts";
 import type { ZipEntry } from "../../../core/zip/index.ts";
 import { EdifyAbort } from "../../edify/evaluate.ts";
 import type { EdifyBlob, EdifyInvocation } from "../../edify/evaluate.ts";
-import { toLatin1 } from "../../latin1.ts";
+import { toLatin1, unicode } from "../../latin1.ts";
 import {
   devicePath,
   digestOf,
@@ -137,7 +136,7 @@ export function fileFunctions(session: UpdaterSession): FunctionTable {
   };
 
   const extractTo = async (call: EdifyInvocation, name: string, destination: string): Promise<string> => {
-    const entry = host.zip.get(decodeText(toLatin1(name)));
+    const entry = host.zip.get(unicode(name));
     if (entry === undefined) {
       session.log(`${call.name}: no ${name} in package\n`);
       return "";
@@ -170,7 +169,7 @@ export function fileFunctions(session: UpdaterSession): FunctionTable {
         session.log(`${call.name}: the folder in the package is relative, the destination absolute\n`);
         return "";
       }
-      const prefix = from === "" ? "" : `${decodeText(toLatin1(from)).replace(/\/+$/, "")}/`;
+      const prefix = from === "" ? "" : `${unicode(from).replace(/\/+$/, "")}/`;
       const target = devicePath(to).replace(/\/+$/, "");
       let count = 0;
       for (const entry of host.zip.entries) {
@@ -197,7 +196,7 @@ export function fileFunctions(session: UpdaterSession): FunctionTable {
       if (call.args.length !== 1 && call.args.length !== 2) throw countError(call, "1 or 2 args");
       const [name, destination] = await call.strings();
       if (destination !== undefined) return extractTo(call, name as string, destination);
-      const entry = host.zip.get(decodeText(toLatin1(name as string)));
+      const entry = host.zip.get(unicode(name as string));
       if (entry !== undefined) return entryBlob(session, entry);
       session.log(`${call.name}: no ${name} in package\n`);
       return FAILED_BLOB;
@@ -222,7 +221,7 @@ export function fileFunctions(session: UpdaterSession): FunctionTable {
         await orFail(
           async () => {
             await makeParents(device, path, 0o700);
-            await files.makeLink(path, decodeText(toLatin1(target)));
+            await files.makeLink(path, unicode(target));
             session.touched(path);
           },
           (text) => {

@@ -1,8 +1,8 @@
 /** Functions that talk: texts, progress, properties, control. */
 import { parseInteger, parseDouble, formatDouble, toInt32 } from "../numbers.ts";
 import { EdifyAbort } from "../../edify/evaluate.ts";
-import { fromLatin1, toLatin1 } from "../../latin1.ts";
-import { decodeText, encodeText } from "../../../core/text.ts";
+import { fromLatin1, unicode } from "../../latin1.ts";
+import { encodeText } from "../../../core/text.ts";
 import { devicePath, failureText } from "../device-files.ts";
 import type { UpdaterSession } from "../host.ts";
 import { CAUSES } from "../host.ts";
@@ -34,7 +34,7 @@ export function messageFunctions(session: UpdaterSession): FunctionTable {
   const old = host.era === "4.4";
 
   const property = async (name: string): Promise<string> => {
-    const value = await device.properties.get(decodeText(toLatin1(name)));
+    const value = await device.properties.get(unicode(name));
     return value === undefined ? "" : fromLatin1(encodeText(value));
   };
 
@@ -159,7 +159,7 @@ export function messageFunctions(session: UpdaterSession): FunctionTable {
 async function runProgram(session: UpdaterSession, args: readonly string[]): Promise<number> {
   const variables: Record<string, string> = {};
   args.forEach((arg, i) => {
-    variables[`OTA_ARG${i}`] = decodeText(toLatin1(arg));
+    variables[`OTA_ARG${i}`] = unicode(arg);
   });
   const words = args.map((_, i) => `"$OTA_ARG${i}"`).join(" ");
   const text = encodeText(`command -v "$OTA_ARG0" >/dev/null 2>&1 || exit 1\nexec ${words}\n`);

@@ -7,7 +7,7 @@ import { checkCacheSpace } from "../../applypatch/cache.ts";
 import { parseInteger } from "../numbers.ts";
 import type { UpdaterSession } from "../host.ts";
 import { CAUSES } from "../host.ts";
-import { heldOnCache } from "../cache-holdings.ts";
+import { heldOnCache } from "../cache-room.ts";
 import { firstOf } from "./common.ts";
 import type { FunctionTable } from "./common.ts";
 
