@@ -4,12 +4,13 @@ import { ANDROID_VECTORS, blockSpec, BY_NAME, installedSpec } from "../../test/s
 import type { Device } from "../core/ports.ts";
 import type { SimulatedSpec } from "../device/index.ts";
 import { rehearse } from "../rehearse/index.ts";
-import type { RehearsalSubject } from "../rehearse/index.ts";
+import type { RehearsalOptions, RehearsalSubject } from "../rehearse/index.ts";
 import { rehearsalSubject } from "./android-rehearsal.ts";
 import { rehearsalSubject as payloadSubject } from "./payload-rehearsal.ts";
 
 /** OTAFORGE_LONG=1: every cut. */
 const LONG = process.env["OTAFORGE_LONG"] === "1";
+const SEED = Number(process.env["OTAFORGE_SEED"] ?? 1);
 const CACHE = `${BY_NAME}/cache`;
 const bytes = (path: string): Uint8Array => new Uint8Array(readFileSync(new URL(path, ANDROID_VECTORS)));
 
@@ -36,16 +37,18 @@ function withoutFolderSync(subject: RehearsalSubject): RehearsalSubject {
 
 describe("otaforge rehearse for Android packages", () => {
   it.each([
-    ["a 4.4 incremental", "ota44/basic/incr/unsigned.zip", () => installedSpec("ota44/basic/old-target_files.zip")],
-    [
-      "a two-step one",
-      "ota44/basic/twostep-incr/unsigned.zip",
-      () => installedSpec("ota44/basic/old-target_files.zip"),
-    ],
-    ["a block incremental, version 4", "block71/v4/incr/unsigned.zip", () => blockSpec("v4")],
-    ["a block incremental, version 2", "block71/v2/incr/unsigned.zip", () => blockSpec("v2")],
+    ["a 4.4 incremental", "ota44/basic/incr", () => installedSpec("ota44/basic/old-target_files.zip")],
+    ["a two-step one", "ota44/basic/twostep-incr", () => installedSpec("ota44/basic/old-target_files.zip")],
+    ["a 7.1 incremental of files", "block71/v4/file-incr", () => installedSpec("block71/v4/old-target_files.zip")],
+    ["a block incremental, version 1", "block71/v1/incr", () => blockSpec("v1")],
+    ["a block incremental, version 2", "block71/v2/incr", () => blockSpec("v2")],
+    ["a block incremental, version 3", "block71/v3/incr", () => blockSpec("v3")],
+    ["a block incremental, version 4", "block71/v4/incr", () => blockSpec("v4")],
+    ["a block incremental in two steps", "block71/v4/incr-twostep", () => blockSpec("v4")],
   ] as const)("%s: cuts end as the new system", async (_what, path, spec) => {
-    const report = await rehearse(await subjectOf(await spec(), path), { cuts: 6, seed: 1, faults: false });
+    const options: RehearsalOptions = { cuts: LONG ? "all" : 6, seed: SEED, faults: LONG };
+    const report = await rehearse(await subjectOf(await spec(), `${path}/unsigned.zip`), options);
+    if (LONG) process.stderr.write(`${path}: ${report.cuts} cuts, ${report.broken} broken\n`);
     expect(report.firstBroken).toBeUndefined();
     expect(report.endedOld + report.endedNew + report.resumed).toBe(report.cuts);
     expect(report.cuts).toBeGreaterThanOrEqual(6);
@@ -72,7 +75,7 @@ describe("otaforge rehearse for Android packages", () => {
     await expect(rehearse(small, { cuts: 1, seed: 1 })).rejects.toThrow("does not install even without a power cut");
     const report = await rehearse(await subjectOf(cache(blocks), `${path}/unsigned.zip`), {
       cuts: LONG ? "all" : 12,
-      seed: Number(process.env["OTAFORGE_SEED"] ?? 1),
+      seed: SEED,
       faults: LONG,
     });
     if (LONG)
