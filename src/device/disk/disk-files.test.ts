@@ -1,4 +1,14 @@
-import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
@@ -191,4 +201,13 @@ describe("files on disk", () => {
     await (await open().open("/bash", "create")).close();
     expect((await open().attributes("/bash")).selinuxLabel).toBeUndefined();
   });
+
+  test.runIf(existsSync("/proc/version"))(
+    "a file of procfs has the size of its content, not the 0 it claims",
+    async () => {
+      const file = await diskFiles({ areas: [{ at: "/", folder: "/" }] }).open("/proc/version", "read");
+      expect(Buffer.from(await file.read(0, file.size)).toString()).toBe(readFileSync("/proc/version", "latin1"));
+      await file.close();
+    },
+  );
 });

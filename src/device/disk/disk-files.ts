@@ -70,6 +70,21 @@ function error(code: ConstructorParameters<typeof OtaError>[0], what: string, wh
   return new OtaError(code, { what, where });
 }
 
+/** Most that is looked at of a file of procfs, bytes. */
+const MAX_PROC_FILE = 1 << 20;
+
+/** Bytes of a file whose size is given as 0: files of procfs (`/proc/mtd`) have content all the same. */
+async function sizeByReading(file: FileHandle): Promise<number> {
+  const buffer = new Uint8Array(4096);
+  let size = 0;
+  while (size < MAX_PROC_FILE) {
+    const { bytesRead } = await file.read(buffer, 0, buffer.length, size);
+    if (bytesRead === 0) break;
+    size += bytesRead;
+  }
+  return size;
+}
+
 /** A path that was walked: the folder is open, the name has not been looked at. */
 interface Place {
   readonly area: DiskArea;
@@ -200,7 +215,8 @@ class DiskFiles implements FileStore {
         const stat = await file.stat();
         if (!stat.isFile()) throw error("DEVICE_NOT_FILE", "is no regular file", place.path);
         if (how === "create" && stat.size > 0) await file.truncate(0);
-        return new DiskFile(file, how === "create" ? 0 : stat.size, place.path, how !== "read");
+        const size = how === "create" ? 0 : stat.size > 0 ? stat.size : await sizeByReading(file);
+        return new DiskFile(file, size, place.path, how !== "read");
       } catch (e) {
         await file.close();
         throw e;
