@@ -170,8 +170,7 @@ export async function findMtd(device: Device, name: string): Promise<string | un
   if (info === undefined) return undefined;
   const file = await device.files.open("/proc/mtd", "read");
   try {
-    // A file of procfs has no size.
-    const bytes = await readToEnd(file, 65536);
+    const bytes = await file.read(0, Math.min(file.size, 65536));
     for (const line of decodeText(bytes).split("\n")) {
       const match = /^mtd(\d+): [0-9a-f]+ [0-9a-f]+ "(.*)"$/.exec(line);
       if (match !== null && match[2] === name) return `/dev/mtd${match[1]}`;
@@ -180,10 +179,4 @@ export async function findMtd(device: Device, name: string): Promise<string | un
     await file.close();
   }
   return undefined;
-}
-
-/** A small file's content, whatever size it claims. */
-export async function readToEnd(file: OpenFile, limit: number): Promise<Uint8Array> {
-  if (file.size > 0) return file.read(0, Math.min(file.size, limit));
-  return new Uint8Array(0);
 }
