@@ -165,4 +165,29 @@ describe("updater functions beyond the recordings", () => {
     expect(tree["/one.txt"]?.xattr).toEqual({ "security.selinux": "u:object_r:one:s0" });
     expect(tree["/sub/deep"]?.xattr).toEqual({ "security.selinux": "u:object_r:w:s0" });
   });
+
+  it("finds flash partitions in /proc/mtd, erases them to format them and mounts their block device", async () => {
+    const flash = { kind: "nand", size: 0x40000, content: new Uint8Array(5000).fill(7) } as const;
+    const simulated = createSimulatedDevice({
+      files: { "/proc/mtd": 'dev:    size   erasesize  name\nmtd2: 00040000 00020000 "system"\n' },
+      nodes: { "/dev/mtd2": flash, "/dev/block/mtdblock2": flash },
+    });
+    const mounted: { node: string; at: string }[] = [];
+    const board = {
+      ...simulated,
+      kind: "board",
+      mounts: {
+        list: async () => mounted.map((mount) => ({ ...mount, readOnly: false })),
+        mount: async (node: string, at: string) => void mounted.push({ node, at }),
+        unmount: async () => undefined,
+      },
+    } as const;
+    const format = 'format("yaffs2", "MTD", "system", "0", "/system")';
+    const script = `${format}; mount("yaffs2", "MTD", "system", "/system"); ${format}`;
+    const got = await collectRun({ device: board, package: await makePackage(script), era: "4.4", profile: "safe" });
+    const node = await simulated.nodes.open("/dev/mtd2", "read");
+    expect(await node.read(0, 5000)).toEqual(new Uint8Array(5000).fill(0xff));
+    expect(mounted).toEqual([{ node: "/dev/block/mtdblock2", at: "/system" }]);
+    expect(got.message).toBe("format of system failed: format failed on system: Device or resource busy");
+  });
 });
