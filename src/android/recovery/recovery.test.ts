@@ -1,7 +1,8 @@
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { beforeAll, describe, expect, it } from "vitest";
-import { readFile } from "../../../test/support/android-device.ts";
+import { makeZip, readFile } from "../../../test/support/android-device.ts";
+import type { Contents } from "../../../test/support/android-device.ts";
 import { ANDROID_VECTORS, BY_NAME, installedDevice, vectorReader } from "../../../test/support/android-install.ts";
 import type { DeviceChanges } from "../../../test/support/android-install.ts";
 import { memorySink, openZip } from "../../core/zip/index.ts";
@@ -10,6 +11,7 @@ import { nodeCodecs, nodeDigests } from "../../device/index.ts";
 import type { SimulatedDevice } from "../../device/index.ts";
 import { signerFromFiles } from "../signing/keys.node.ts";
 import { signArchive } from "../signing/index.ts";
+import { SCRIPT_NAME } from "../updater/index.ts";
 import { parseResKeys } from "../verifier/index.ts";
 import { parseArguments, parseBlockMap, readControlBlock, runRecovery } from "./index.ts";
 import { BACKGROUNDS } from "./index.ts";
@@ -23,6 +25,7 @@ interface Case {
     readonly pkg?: string;
     readonly prop?: [string, string];
     readonly data?: boolean;
+    readonly files?: Readonly<Record<string, Uint8Array>>;
   };
   readonly result: {
     readonly command_file_left: null;
@@ -117,6 +120,7 @@ async function start(input: Case["input"]): Promise<SimulatedDevice> {
       ...(input.cmd === undefined
         ? {}
         : { "/cache/recovery/command": { content: new Uint8Array(Buffer.from(input.cmd)) } }),
+      ...Object.fromEntries(Object.entries(input.files ?? {}).map(([path, content]) => [path, { content }])),
       ...(input.data === true ? { "/data/file": { content: bytes.slice(0, 10) } } : {}),
     },
     ...(input.prop === undefined ? {} : { properties: { [input.prop[0]]: input.prop[1] } }),
@@ -198,6 +202,46 @@ describe("recovery beyond the recordings", () => {
     expect(await textOf(device, "/cache/recovery/last_install")).toMatch(
       /^\/cache\/update.zip\n0\ntime_total: \d+\nretry: 0$/,
     );
+  });
+
+  const runPackage = async (entries: Contents, more: Partial<RecoveryOptions> = {}) => {
+    const device = await start({
+      cmd: "--update_package=/cache/own.zip\n",
+      files: {
+        "/cache/own.zip": await signedPackage(await makeZip(entries)),
+        "/cache/recovery/uncrypt_status": Buffer.from("uncrypt_time: 7\n"),
+      },
+    });
+    const outcome = await runRecovery(options(device, recordingUi(), more));
+    return {
+      outcome,
+      summary: (await textOf(device, "/cache/recovery/last_install"))?.replace(/total: \d+/, "total: n"),
+    };
+  };
+  const BINARY = { "META-INF/com/google/android/update-binary": "x" };
+
+  it("says in the summary of 7.1 which builds the package is for, and what failed", async () => {
+    const metadata = "post-build-incremental=1038\npre-build=x\npre-build-incremental=1031\n";
+    const good = {
+      ...BINARY,
+      [SCRIPT_NAME]: 'abort("E3004: no");',
+      "META-INF/com/android/metadata": metadata,
+    };
+    const head = (done: 0 | 1, ...lines: string[]): string =>
+      ["/cache/own.zip", done, "time_total: n", "retry: 0", ...lines, "uncrypt_time: 7"].join("\n");
+    expect((await runPackage(good, { era: "7.1" })).summary).toBe(
+      head(0, "target_build: 1038", "source_build: 1031", "error: 3004"),
+    );
+    const other = parseResKeys(readFileSync(new URL("k4_f4_sha256.txt", KEYS), "latin1"));
+    expect((await runPackage(good, { era: "7.1", keys: async () => other })).summary).toBe(head(0, "error: 21"));
+    expect((await runPackage(good)).summary).toBe("/cache/own.zip\n0\n");
+  });
+
+  it("takes a package without a program for none, as the original does", async () => {
+    const { outcome } = await runPackage({ [SCRIPT_NAME]: "done" });
+    expect(outcome.status).toBe(2);
+    expect(outcome.log).toContain("/cache/own.zip has no META-INF/com/google/android/update-binary");
+    expect((await runPackage({ ...BINARY, [SCRIPT_NAME]: "done" })).outcome.status).toBe(0);
   });
 
   it("leaves its arguments in the control block while it works, so that a cut goes on", async () => {

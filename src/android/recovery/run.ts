@@ -5,8 +5,10 @@
 import { isOtaError } from "../../core/errors.ts";
 import type { Cancel, Device, RandomReader } from "../../core/ports.ts";
 import { openZip } from "../../core/zip/index.ts";
+import type { ZipArchive } from "../../core/zip/index.ts";
 import type { EdifyEra } from "../edify/ast.ts";
 import { fromLatin1 } from "../latin1.ts";
+import { BINARY_NAME, METADATA_NAME } from "../releasetools/finish.ts";
 import { devicePath, failureText, openTarget } from "../updater/device-files.ts";
 import { guessEra } from "../updater/guess-era.ts";
 import { runUpdater, SCRIPT_NAME } from "../updater/run.ts";
@@ -32,6 +34,10 @@ import type { RecoveryUi } from "./ui.ts";
 /** Status of an installation, as last_install and the log have it. */
 export const STATUS = Object.freeze({ success: 0, error: 1, corrupt: 2, none: 3, skipped: 4, retry: 5 });
 export type Status = (typeof STATUS)[keyof typeof STATUS];
+
+const UNCRYPT_STATUS = `${RECOVERY_FOLDER}/uncrypt_status`;
+/** Numbers of the 7.1 summary's line `error: n`. */
+const ZIP_ERRORS = { verification: 21, open: 22 };
 
 /** Attempts of 7.1 after input/output errors. */
 const MAX_RETRIES = 4;
@@ -253,9 +259,20 @@ class Recovery {
     this.#info(`I:verify_file returned ${accepted ? 0 : 1}\n`);
     if (!accepted) {
       this.#error("signature verification failed");
+      this.#lines.push(`error: ${ZIP_ERRORS.verification}`);
+      return STATUS.corrupt;
+    }
+    const zip = await this.#openZip(reader, path);
+    if (zip === undefined) {
+      this.#lines.push(`error: ${ZIP_ERRORS.open}`);
       return STATUS.corrupt;
     }
     this.#print("Installing update...\n");
+    if (zip.get(BINARY_NAME) === undefined) {
+      this.#info(`E:${path} has no ${BINARY_NAME}: no update package\n`);
+      return STATUS.corrupt;
+    }
+    if (era === "7.1") this.#lines.push(...(await buildLines(zip)));
     const seen = { retry: false };
     const line = (text: string): void => this.#command(text, seen);
     let exitCode: number;
@@ -263,7 +280,7 @@ class Recovery {
       const outcome = await runUpdater({
         device: this.#device,
         package: reader,
-        era: await this.#scriptEra(reader),
+        era: await this.#scriptEra(zip),
         profile,
         retry: request.retryCount > 0,
         packagePath: devicePath(path),
@@ -275,10 +292,6 @@ class Recovery {
       ({ exitCode } = outcome);
       if (outcome.reboot !== undefined) throw new RestartAsked(outcome.reboot);
     } else ({ exitCode } = await this.#options.runUpdateBinary(reader, path, line));
-    if (exitCode === 3) {
-      this.#error(`Can't open ${path}\n(bad)`);
-      return STATUS.corrupt;
-    }
     if (seen.retry && era === "7.1") return STATUS.retry;
     if (exitCode !== 0) {
       this.#error(`Error in ${path}\n(Status ${exitCode})`);
@@ -287,11 +300,25 @@ class Recovery {
     return STATUS.success;
   }
 
-  async #scriptEra(reader: RandomReader): Promise<EdifyEra> {
+  /** The package's archive; undefined, with the reason on the screen and in the log, when it has not one reading. */
+  async #openZip(reader: RandomReader, path: string): Promise<ZipArchive | undefined> {
+    try {
+      return await openZip(reader, {
+        codecs: this.#device.codecs,
+        crc32: (bytes, crc) => this.#device.digests.crc32(bytes, crc),
+      });
+    } catch (e) {
+      failureText(e);
+      if (isOtaError(e)) this.#info(`E:${e.message}\n`);
+      this.#error(`Can't open ${path}\n(bad)`);
+      return undefined;
+    }
+  }
+
+  async #scriptEra(zip: ZipArchive): Promise<EdifyEra> {
     const { scriptEra, era } = this.#options;
     if (scriptEra !== "guess") return scriptEra ?? era;
     try {
-      const zip = await openZip(reader, { codecs: this.#device.codecs });
       return guessEra(await zip.read(zip.need(SCRIPT_NAME), 64 << 20));
     } catch (e) {
       // The updater will say what is wrong with the package.
@@ -368,7 +395,10 @@ class Recovery {
     this.#log.install =
       this.#options.era === "4.4"
         ? `${head}\n`
-        : [head, `time_total: ${seconds}`, `retry: ${request.retryCount}`, ...this.#lines].join("\n");
+        : [
+            ...[head, `time_total: ${seconds}`, `retry: ${request.retryCount}`, ...this.#lines],
+            ...(await uncryptLines(this.#device)),
+          ].join("\n");
     if (status === STATUS.success) {
       if (this.#wipeRequested && !(await this.#erase("/cache"))) {
         this.#error("Cache wipe (requested by package) failed.");
@@ -469,6 +499,30 @@ class Recovery {
     this.#print(`Retry attempt ${request.retryCount}\n`);
     return { status: STATUS.retry, reboot: "reboot,recovery", unfinished: true, log: this.#text };
   }
+}
+
+/** Lines of the summary of 7.1 that say which builds the package is for. */
+async function buildLines(zip: ZipArchive): Promise<string[]> {
+  const entry = zip.get(METADATA_NAME);
+  if (entry === undefined) return [];
+  let text: string;
+  try {
+    text = fromLatin1(await zip.read(entry, 1 << 20));
+  } catch (e) {
+    // The updater will say what is wrong with the package.
+    failureText(e);
+    return [];
+  }
+  return text.split("\n").flatMap((line) => {
+    const [, which, number] = /^\s*(pre|post)-build-incremental[^=]*=\s*(\d{1,10})\s*$/.exec(line) ?? [];
+    return number === undefined ? [] : [`${which === "pre" ? "source" : "target"}_build: ${Number(number)}`];
+  });
+}
+
+/** What the running system noted of the block map it made for the package. */
+async function uncryptLines(device: Device): Promise<string[]> {
+  const text = (await readText(device, UNCRYPT_STATUS))?.trim();
+  return text?.startsWith("uncrypt_") === true ? [text] : [];
 }
 
 class RestartAsked extends Error {

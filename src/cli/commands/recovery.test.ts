@@ -20,11 +20,13 @@ import { exitCodeBesideOriginal, runGuarded } from "../run.ts";
 import { parseRecoveryCommand, recoveryMain } from "./recovery.ts";
 
 const SCRIPT = `mount("ext4", "EMMC", "${SYSTEM}", "/system"); package_extract_dir("system", "/system"); unmount("/system");`;
+/** Recovery takes a package without a program for none, although it does not run it. */
+const FILES = { "META-INF/com/google/android/update-binary": "x", "system/bin/new": "new" };
 const folders: string[] = [];
 let signed: Uint8Array;
 
 beforeAll(async () => {
-  signed = await signPackage(await makePackage(SCRIPT, { "system/bin/new": "new" }), "k4_f4_sha256");
+  signed = await signPackage(await makePackage(SCRIPT, FILES), "k4_f4_sha256");
 });
 afterAll(() => folders.forEach((folder) => rmSync(folder, { recursive: true, force: true })));
 
@@ -87,7 +89,7 @@ describe("recovery", () => {
     const script = `if get_stage("${misc}") != "2/2" then
 set_stage("${misc}", "2/2"); reboot_now("${misc}", "recovery");
 else ${SCRIPT} set_stage("${misc}", ""); endif;`;
-    const package_ = await signPackage(await makePackage(script, { "system/bin/new": "new" }), "k4_f4_sha256");
+    const package_ = await signPackage(await makePackage(script, FILES), "k4_f4_sha256");
     const folder = deviceFolder("--update_package=/cache/update.zip\n", package_);
     const first = await run(folder, "--json");
     expect(first.code).toBe(90);
