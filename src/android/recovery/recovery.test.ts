@@ -244,6 +244,35 @@ describe("recovery beyond the recordings", () => {
     expect((await runPackage({ ...BINARY, [SCRIPT_NAME]: "done" })).outcome.status).toBe(0);
   });
 
+  it("makes the file systems that the device has, and erases flash", async () => {
+    const simulated = await start({ cmd: "--wipe_data\n" });
+    const made: unknown[] = [];
+    const { mounts } = simulated;
+    const device = {
+      ...simulated,
+      mounts: {
+        list: () => mounts.list(),
+        mount: (node: string, at: string) => mounts.mount(node, at, { fsType: "ext4" }),
+        unmount: (at: string) => mounts.unmount(at),
+        format: async (node: string, how: object) => void made.push({ node, ...how }),
+      },
+    };
+    const flash = await simulated.nodes.open(MISC, "write");
+    await flash.write(2048, new Uint8Array(10));
+    await flash.close();
+    const outcome = await runRecovery({
+      ...options(simulated, recordingUi()),
+      device,
+      misc: undefined,
+      nodeOf: (at) => (at === "/cache" ? MISC : NODES[at]),
+      fileSystemOf: (at) => (at === "/cache" ? { fsType: "yaffs2" } : { fsType: "f2fs", sizeBytes: -16384 }),
+    });
+    expect(outcome.status).toBe(0);
+    expect(made).toEqual([{ node: `${BY_NAME}/userdata`, fsType: "f2fs", sizeBytes: -16384 }]);
+    const erased = await simulated.nodes.open(MISC, "read");
+    expect(new Set(await erased.read(0, erased.size))).toEqual(new Set([0xff]));
+  });
+
   it("leaves its arguments in the control block while it works, so that a cut goes on", async () => {
     const device = await start(update);
     device.cutPower({ write: 40, phase: "after", unflushed: "some", seed: 3 });

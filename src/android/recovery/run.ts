@@ -11,6 +11,7 @@ import { fromLatin1 } from "../latin1.ts";
 import { BINARY_NAME, METADATA_NAME } from "../releasetools/finish.ts";
 import { devicePath, failureText, openTarget } from "../updater/device-files.ts";
 import { guessEra } from "../updater/guess-era.ts";
+import { formatFlash, mountableNode } from "../updater/mtd.ts";
 import { runUpdater, SCRIPT_NAME } from "../updater/run.ts";
 import { guardReader } from "../verifier/guarded-reader.ts";
 import type { VerifierKey } from "../verifier/keys.ts";
@@ -35,6 +36,8 @@ import type { RecoveryUi } from "./ui.ts";
 export const STATUS = Object.freeze({ success: 0, error: 1, corrupt: 2, none: 3, skipped: 4, retry: 5 });
 export type Status = (typeof STATUS)[keyof typeof STATUS];
 
+/** Types of recovery.fstab that are erased to format them. */
+const FLASH_TYPES = new Set(["yaffs2", "mtd"]);
 const UNCRYPT_STATUS = `${RECOVERY_FOLDER}/uncrypt_status`;
 /** Numbers of the 7.1 summary's line `error: n`. */
 const ZIP_ERRORS = { verification: 21, open: 22 };
@@ -63,6 +66,8 @@ export interface RecoveryOptions {
   readonly misc: string | undefined;
   /** Node behind a mount point (`/cache`, `/data`). */
   nodeOf(mountPoint: string): string | undefined;
+  /** What file system a mount point has, and its size when it is not the whole node (negative: room at the end). Default ext4. */
+  fileSystemOf?(mountPoint: string): { readonly fsType: string; readonly sizeBytes?: number } | undefined;
   /** Charge of the battery, where there is one. */
   battery?(): Promise<{ readonly percent: number; readonly charging: boolean } | undefined>;
   /** The board runs the package's own update-binary instead of our interpreter; gives its exit code. */
@@ -120,12 +125,17 @@ class Recovery {
     this.#print(`E:${text}\n`);
   }
 
+  #fileSystem(at: string): { readonly fsType: string; readonly sizeBytes?: number } {
+    return this.#options.fileSystemOf?.(at) ?? { fsType: "ext4" };
+  }
+
   async #mount(at: string): Promise<boolean> {
     if ((await this.#device.mounts.list()).some((m) => m.at === at)) return true;
     const node = this.#options.nodeOf(at);
     if (node === undefined) return true;
     try {
-      await this.#device.mounts.mount(node, at, { fsType: "ext4" });
+      const { fsType } = this.#fileSystem(at);
+      await this.#device.mounts.mount(await mountableNode(this.#device, node), at, { fsType });
       return true;
     } catch (e) {
       this.#info(`W:failed to mount ${at} (${failureText(e)})\n`);
@@ -156,7 +166,9 @@ class Recovery {
       if (node === undefined || this.#device.mounts.format === undefined) {
         this.#error(`format_volume: unknown volume "${volume}"`);
       } else {
-        await this.#device.mounts.format(node, { fsType: "ext4" });
+        const fileSystem = this.#fileSystem(volume);
+        const flash = FLASH_TYPES.has(fileSystem.fsType) && (await formatFlash(this.#device, node));
+        if (!flash) await this.#device.mounts.format(node, fileSystem);
         done = true;
       }
     } catch (e) {

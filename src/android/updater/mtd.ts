@@ -2,6 +2,7 @@
 import { OtaError } from "../../core/errors.ts";
 import type { BlockTarget, ByteStream, Device } from "../../core/ports.ts";
 import { StreamTaker } from "../../core/streams.ts";
+import { nodeKind } from "./device-files.ts";
 
 /** Offsets of the erase blocks that can be used, in order. */
 async function goodBlocks(target: BlockTarget, eraseSize: number): Promise<number[]> {
@@ -77,4 +78,34 @@ export async function openMtd(device: Device, node: string): Promise<BlockTarget
     flush: () => target.flush(),
     close: () => target.close(),
   };
+}
+
+/** The node a flash partition is mounted by: on a board the block device beside the character device. */
+export async function mountableNode(device: Device, node: string): Promise<string> {
+  const number = device.kind === "board" ? /\/mtd(\d+)$/.exec(node)?.[1] : undefined;
+  if (number === undefined) return node;
+  for (const path of [`/dev/block/mtdblock${number}`, `/dev/mtdblock${number}`]) {
+    if ((await nodeKind(device, path)) !== undefined) return path;
+  }
+  return node;
+}
+
+/**
+ * Erases a flash partition: an empty file system of those made for flash. False when `node` is none, or a folder or an image stands
+ * for its files: the device formats it its own way. @throws OtaError DEVICE_BUSY when it is mounted
+ */
+export async function formatFlash(device: Device, node: string): Promise<boolean> {
+  if ((await nodeKind(device, node)) === undefined || (await device.mounts.known?.(node)) !== undefined) return false;
+  const names = new Set([node, await mountableNode(device, node)]);
+  if ((await device.mounts.list()).some((mount) => names.has(mount.node))) {
+    throw new OtaError("DEVICE_BUSY", { what: "is mounted", where: node });
+  }
+  await writeMtd(
+    device,
+    node,
+    (async function* () {
+      // Nothing is written: all of it is erased.
+    })(),
+  );
+  return true;
 }

@@ -111,6 +111,26 @@ else ${SCRIPT} set_stage("${misc}", ""); endif;`;
     expect(err).toContain("recovery: E:the device has no keys (/res/keys, /system/etc/security/otacerts.zip)\n");
   });
 
+  it("reads the control block of a flash partition that recovery.fstab names", async () => {
+    const folder = deviceFolder("", signed);
+    mkdirSync(join(folder, "root/etc"));
+    writeFileSync(
+      join(folder, "root/etc/recovery.fstab"),
+      "/misc mtd misc\n/data yaffs2 userdata\n/cache yaffs2 cache\n",
+    );
+    const description = JSON.parse(readFileSync(join(folder, "DEVICE.json"), "utf8")) as { nodes: object };
+    description.nodes = { "/dev/mtd/by-name/misc": { file: "misc.img", kind: "nand" } };
+    writeFileSync(join(folder, "DEVICE.json"), JSON.stringify(description));
+    const misc = Buffer.alloc(4 * 131072, 0xff);
+    // The block stands in the second page.
+    misc.fill(0, 2048, 2048 + 1088).write("boot-recovery", 2048);
+    misc.write("recovery\n--wipe_data\n", 2048 + 64);
+    writeFileSync(join(folder, "misc.img"), misc);
+    expect(await run(folder)).toMatchObject({ code: 0, err: "" });
+    expect(existsSync(join(folder, "data/file"))).toBe(false);
+    expect(readFileSync(join(folder, "misc.img")).subarray(2048, 2048 + 832)).toEqual(Buffer.alloc(832));
+  });
+
   it("wipes, and draws on a plain file", async () => {
     const folder = deviceFolder("", signed);
     const screen = ["--screen", "fb", "--screen-size", "160x100", "--screen-depth", "32"];

@@ -5,6 +5,8 @@
 import { resolve } from "node:path";
 import { openUpdateZip, parseFstab, runRecovery } from "../../android/index.ts";
 import type { EdifyEra, Fstab, VerifierKey } from "../../android/index.ts";
+import { partitionType } from "../../android/target-files/fstab.ts";
+import { findMtd } from "../../android/updater/device-files.ts";
 import { readKeys } from "../../android/verifier/index.ts";
 import { OtaError, isOtaError } from "../../core/errors.ts";
 import { decodeText } from "../../core/text.ts";
@@ -105,6 +107,17 @@ async function readFstab(device: OpenedDevice): Promise<Fstab> {
   return new Map();
 }
 
+/** Nodes of the fstab's lines by mount point: flash partitions stand there by their name. */
+async function fstabNodes(device: OpenedDevice, fstab: Fstab): Promise<ReadonlyMap<string, string>> {
+  const nodes = new Map<string, string>();
+  for (const [at, line] of fstab) {
+    const named = partitionType(line.fsType) === "MTD" && !line.device.startsWith("/");
+    const node = named ? await findMtd(device, line.device) : line.device;
+    if (node !== undefined) nodes.set(at, node);
+  }
+  return nodes;
+}
+
 const KEY_FILES = ["/res/keys", "/system/etc/security/otacerts.zip"];
 
 async function trustedKeys(
@@ -135,13 +148,20 @@ function screenOf(values: ReadonlyMap<string, string>, device: OpenedDevice): Sc
 
 async function run({ values, own }: Parsed, io: Io, device: OpenedDevice): Promise<number> {
   const fstab = await readFstab(device);
+  const lines = await fstabNodes(device, fstab);
   const mounts = device.description.mounts ?? {};
   const nodeOf = (at: string): string | undefined => {
     const mount = mounts[at];
-    return mount === undefined ? fstab.get(at)?.device : (mount.node ?? at);
+    return mount === undefined ? lines.get(at) : (mount.node ?? at);
+  };
+  const fileSystemOf = (at: string): { readonly fsType: string; readonly sizeBytes?: number } => {
+    const line = fstab.get(at);
+    const length = line?.length ?? 0;
+    const fsType = mounts[at]?.fsType ?? line?.fsType ?? "ext4";
+    return { fsType, ...(length === 0 ? {} : { sizeBytes: length }) };
   };
   const nodes = Object.keys(device.description.nodes ?? {});
-  const misc = values.get("misc") ?? fstab.get("/misc")?.device ?? nodes.find((node) => node.endsWith("/misc"));
+  const misc = values.get("misc") ?? lines.get("/misc") ?? nodes.find((node) => node.endsWith("/misc"));
   const chosen = values.get("era") as EdifyEra | undefined;
   const era = chosen ?? "4.4";
   const keyFile = values.get("keys");
@@ -165,6 +185,7 @@ async function run({ values, own }: Parsed, io: Io, device: OpenedDevice): Promi
       keys: () => trustedKeys(device, keyFiles, chosen ?? "7.1"),
       misc,
       nodeOf,
+      fileSystemOf,
       battery: () => readBattery(device),
       warn: (text) => io.err(`recovery: ${text}`),
       cancel: io.signal,

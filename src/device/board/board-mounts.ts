@@ -3,6 +3,7 @@ import { readFile } from "node:fs/promises";
 import { OtaError } from "../../core/index.ts";
 import type { MountInfo, Mounts } from "../../core/index.ts";
 import type { RunProgram } from "../run-program.ts";
+import { nodeSize } from "../sysfs.ts";
 
 /** Undoes the octal escapes (`\040`) of /proc/self/mounts. */
 function unescape(text: string): string {
@@ -19,7 +20,7 @@ export function parseMounts(text: string): MountInfo[] {
 }
 
 /** {@link Mounts} of a board, through `mount` and `umount`. */
-export function boardMounts(run: RunProgram, file = "/proc/self/mounts"): Mounts {
+export function boardMounts(run: RunProgram, file = "/proc/self/mounts", sizeOf = nodeSize): Mounts {
   const list = async (): Promise<MountInfo[]> => parseMounts(await readFile(file, "utf8").catch(() => ""));
   const need = async (program: string, args: readonly string[], where: string): Promise<void> => {
     const { exitCode, stderr } = await run(program, args);
@@ -47,8 +48,18 @@ export function boardMounts(run: RunProgram, file = "/proc/self/mounts"): Mounts
       if (!/^[a-z0-9]{1,16}$/.test(fsType)) {
         throw new OtaError("DEVICE_WRONG_KIND", { what: "no file system of this name", where: fsType });
       }
-      // Sizes of update scripts are whole KiB; a negative one leaves room at the end, which no mkfs is told that way.
-      const size = sizeBytes !== undefined && sizeBytes > 0 ? [`${Math.floor(sizeBytes / 1024)}k`] : [];
+      // A negative size leaves that much room at the end, where an encrypted /data has its keys.
+      const bytes = sizeBytes === undefined || sizeBytes > 0 ? sizeBytes : (await sizeOf(node)) + sizeBytes;
+      if (bytes !== undefined && bytes <= 0) {
+        throw new OtaError("DEVICE_TOO_SMALL", {
+          what: "no room for a file system",
+          where: node,
+          found: `${bytes} bytes`,
+        });
+      }
+      // mkfs.f2fs counts in sectors, the others take a unit.
+      const unit = (n: number): string => (fsType === "f2fs" ? `${Math.floor(n / 512)}` : `${Math.floor(n / 1024)}k`);
+      const size = bytes === undefined ? [] : [unit(bytes)];
       const force = fsType === "f2fs" ? "-f" : fsType.startsWith("ext") ? "-F" : undefined;
       await need(`mkfs.${fsType}`, [...(force === undefined ? [] : [force]), "--", node, ...size], node);
     },

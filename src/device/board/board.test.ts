@@ -148,6 +148,28 @@ describe("small readings", () => {
     ]);
   });
 
+  test("a file system is made as large as it is asked for, with a negative size all but the end of its node", async () => {
+    const calls: string[] = [];
+    const run: RunProgram = async (program, args) => {
+      calls.push([program, ...args].join(" "));
+      return { exitCode: 0, stdout: new Uint8Array(0), stderr: "" };
+    };
+    const mounts = boardMounts(run, join(scratch(), "none"), async () => 1 << 20);
+    await mounts.format?.("/dev/d", { fsType: "ext4" });
+    await mounts.format?.("/dev/d", { fsType: "ext4", sizeBytes: 65536 });
+    await mounts.format?.("/dev/d", { fsType: "ext4", sizeBytes: -16384 });
+    await mounts.format?.("/dev/d", { fsType: "f2fs", sizeBytes: -16384 });
+    expect(await code(mounts.format?.("/dev/d", { fsType: "ext4", sizeBytes: -(1 << 20) }) as Promise<void>)).toBe(
+      "DEVICE_TOO_SMALL",
+    );
+    expect(calls).toEqual([
+      "mkfs.ext4 -F -- /dev/d",
+      "mkfs.ext4 -F -- /dev/d 64k",
+      "mkfs.ext4 -F -- /dev/d 1008k",
+      "mkfs.f2fs -f -- /dev/d 2016",
+    ]);
+  });
+
   test("capabilities as the kernel stores them", () => {
     // CAP_NET_RAW (13) and CAP_SYSLOG (34).
     expect(toHex(capabilityAttribute((1n << 13n) | (1n << 34n)))).toBe("0100000200200000000000000400000000000000");

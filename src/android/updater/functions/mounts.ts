@@ -1,11 +1,10 @@
 /** Mounting, formatting, whole partitions, the control block. */
-import { OtaError } from "../../../core/errors.ts";
 import type { ByteStream } from "../../../core/ports.ts";
 import { EdifyAbort, expectString } from "../../edify/evaluate.ts";
 import type { EdifyInvocation } from "../../edify/evaluate.ts";
 import { fromLatin1, toLatin1 } from "../../latin1.ts";
-import { writeMtd } from "../mtd.ts";
-import { devicePath, failureText, findMtd, nodeKind, openTarget, orFail } from "../device-files.ts";
+import { formatFlash, mountableNode, writeMtd } from "../mtd.ts";
+import { devicePath, failureText, findMtd, openTarget, orFail } from "../device-files.ts";
 import type { UpdaterSession } from "../host.ts";
 import { CAUSES, RebootRequest } from "../host.ts";
 import { parseInteger } from "../numbers.ts";
@@ -35,35 +34,6 @@ export function mountFunctions(session: UpdaterSession): FunctionTable {
   const foldedMtd = async (name: string): Promise<string | undefined> =>
     device.kind === "board" || /[/\0]/.test(name) ? undefined : `/dev/mtd/by-name/${name}`;
 
-  /** The node a flash partition is mounted by: on a board the block device beside the character device. */
-  const mountable = async (node: string): Promise<string> => {
-    const number = device.kind === "board" ? /\/mtd(\d+)$/.exec(node)?.[1] : undefined;
-    if (number === undefined) return node;
-    for (const path of [`/dev/block/mtdblock${number}`, `/dev/mtdblock${number}`]) {
-      if ((await nodeKind(device, path)) !== undefined) return path;
-    }
-    return node;
-  };
-
-  /** An erased flash partition is an empty file system of those made for flash. */
-  const eraseFlash = async (node: string): Promise<void> => {
-    const names = new Set([node, await mountable(node)]);
-    if ((await device.mounts.list()).some((mount) => names.has(mount.node))) {
-      throw new OtaError("DEVICE_BUSY", { what: "is mounted", where: node });
-    }
-    await writeMtd(
-      device,
-      node,
-      (async function* () {
-        // Nothing is written: all of it is erased.
-      })(),
-    );
-  };
-
-  /** Whether a flash partition is formatted by erasing it: unless a folder or an image stands for its files. */
-  const isBareFlash = async (node: string): Promise<boolean> =>
-    (await nodeKind(device, node)) !== undefined && (await device.mounts.known?.(node)) === undefined;
-
   const mountedAt = async (point: string): Promise<boolean> => {
     const path = devicePath(point).replace(/(.)\/+$/, "$1");
     return (await device.mounts.list()).some((m) => m.at === path);
@@ -90,10 +60,7 @@ export function mountFunctions(session: UpdaterSession): FunctionTable {
         const node = await mountNode(partitionType, location);
         if (node === undefined) return fail(`${call.name}: no mtd partition named "${location}"`);
         await session.settle();
-        if (mtd && (await isBareFlash(node))) {
-          await eraseFlash(node);
-          return location;
-        }
+        if (mtd && (await formatFlash(device, node))) return location;
         const bytes = parseInteger(request.size, 10).value;
         if (device.mounts.format === undefined) return fail(`${call.name}: this device makes no file systems`);
         await device.mounts.format(node, { fsType, ...(bytes === 0 ? {} : { sizeBytes: bytes }) });
@@ -123,7 +90,7 @@ export function mountFunctions(session: UpdaterSession): FunctionTable {
           }
           if (!old && partitionType !== "MTD") tell(`detected filesystem ${fsType} for ${location}\n`);
           const flags = options === undefined || options === "" ? MOUNT_FLAGS : `${MOUNT_FLAGS},${options}`;
-          await device.mounts.mount(await mountable(node), at, { fsType, flags });
+          await device.mounts.mount(await mountableNode(device, node), at, { fsType, flags });
           return point;
         },
         (text) => {
