@@ -107,6 +107,17 @@ describe("a script that stopped", () => {
     expect(cacheAlone.message).toContain("Nothing was written: ");
   });
 
+  it("says what stopped it, whatever the script does not say", async () => {
+    const found = async (script: string): Promise<string | undefined> =>
+      (await ended(smallDevice(), script)).details.found as string | undefined;
+    expect(await found('abort("");')).toBe("an abort without a message");
+    expect(await found('format("vfat", "EMMC", "/dev/block/by-name/system", "0", "/system");')).toBe(
+      'format: unsupported fs_type "vfat" partition_type "EMMC"',
+    );
+    expect(await found('ui_print("a" "b");')).toMatch(/^line 1 col \d+: syntax error/);
+    expect(await found('mount("ext4", "EMMC", "/dev/none", "/mnt");')).toBe('mount of "/dev/none" failed');
+  });
+
   it("shows what the log said last", async () => {
     const spec = {
       nodes: { "/dev/block/by-name/x": { kind: "block" as const, size: 65536 } },

@@ -138,7 +138,8 @@ function failureOf(outcome: UpdaterOutcome, real: OtaError | undefined, changed:
       return new OtaError("ANDROID_SCRIPT", {
         what: "the package has no update script that can be run",
         where: SCRIPT_NAME,
-        found: lastLine,
+        // Of a script that does not parse the last line is the number of mistakes.
+        found: /^line \d.*$/m.exec(unicode(log))?.[0] ?? lastLine,
       });
     default: {
       const hint = changed ? HINTS.partly : HINTS.untouched;
@@ -153,8 +154,8 @@ function failureOf(outcome: UpdaterOutcome, real: OtaError | undefined, changed:
         what: "the update script stopped",
         found:
           outcome.message === undefined
-            ? lastLine || `exit code ${outcome.exitCode}`
-            : unicode(outcome.message).replace(/\.$/, ""),
+            ? lastLine.replace(/script aborted \(no error message\)$/, "") || `exit code ${outcome.exitCode}`
+            : unicode(outcome.message).trim().replace(/\.$/, "") || "an abort without a message",
         hint,
       });
     }

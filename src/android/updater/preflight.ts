@@ -4,6 +4,7 @@
  *
  * Only literal arguments are looked at; what a script computes is checked when it comes to it. Nothing is written.
  */
+import { isOtaError } from "../../core/errors.ts";
 import type { Device } from "../../core/ports.ts";
 import { roomOf } from "../applypatch/cache.ts";
 import { isPartitionName, loadContents, parsePartitionName, parseSha1, SAVED_FILE } from "../applypatch/contents.ts";
@@ -343,7 +344,8 @@ export async function preflight(session: UpdaterSession, root: EdifyNode): Promi
   try {
     return await new Preflight(session, root, mounted).run();
   } catch (e) {
-    return [failureText(e)];
+    const text = failureText(e);
+    return [isOtaError(e) && e.details.where !== undefined ? `${e.details.where}: ${text}` : text];
   }
 }
 

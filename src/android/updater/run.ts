@@ -144,6 +144,9 @@ const FAIL_EMPTY: ReadonlySet<string> = new Set([
   ...["block_image_update", "wipe_block_device", "write_value"],
 ]);
 
+/** Which argument says what such a function works on, where it is not the first. */
+const OBJECT_AT: Readonly<Record<string, number>> = { mount: 2, format: 2, write_raw_image: 1, write_value: 1 };
+
 /**
  * What the safe profile does around functions: before the first one that changes anything it looks at the whole script, and a failure
  * that the script would not look at stops it.
@@ -163,8 +166,8 @@ function guarded(session: UpdaterSession, functions: EdifyFunctions, root: Edify
         if (changesDevice(name, call.args.length)) await (done ??= look());
         const value = await run(call);
         if (value === "" && FAIL_EMPTY.has(name) && statements.has(call.args)) {
-          const [first] = call.args;
-          throw new EdifyAbort(`${name} of ${first === undefined ? "nothing" : call.sourceText(first)} failed`);
+          const object = call.args[OBJECT_AT[name] ?? 0];
+          throw new EdifyAbort(`${name} of ${object === undefined ? "nothing" : call.sourceText(object)} failed`);
         }
         return value;
       },
