@@ -67,7 +67,7 @@ export function chooseArguments(
   log("I:Got arguments from /cache/recovery/command\n");
   return commandFile
     .split("\n")
-    .map((line) => (line.slice(0, MAX_LINE).split("\r", 1) as [string])[0])
+    .map((line) => (line.slice(0, MAX_LINE).replace(/^\r+/, "").split("\r", 1) as [string])[0])
     .filter((line) => line !== "")
     .slice(0, MAX_ARGUMENTS);
 }

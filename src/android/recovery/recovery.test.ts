@@ -296,6 +296,10 @@ describe("recovery beyond the recordings", () => {
     expect(logs).toHaveLength(11);
   });
 
+  it("strips carriage returns at both ends of a command line", async () => {
+    expect((await run({ ...update, cmd: "\r\n\r--update_package=/cache/update.zip\r\n" })).outcome.status).toBe(0);
+  });
+
   it("reads abbreviated and odd arguments as getopt does", () => {
     const log: string[] = [];
     const read = (...args: string[]) => parseArguments(args, "7.1", (t) => log.push(t));
