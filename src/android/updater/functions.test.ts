@@ -190,4 +190,45 @@ describe("updater functions beyond the recordings", () => {
     expect(mounted).toEqual([{ node: "/dev/block/mtdblock2", at: "/system" }]);
     expect(got.message).toBe("format of system failed: format failed on system: Device or resource busy");
   });
+
+  it("reads the part of a partition that its name defines", async () => {
+    const simulated = createSimulatedDevice({
+      nodes: { "/dev/block/boot": { kind: "block", size: 8192, content: Buffer.from("hello world\n") } },
+    });
+    const sha = "22596363b3de40b06f981fb85d82312e8c0ed511";
+    const script = (name: string): string => `sha1_check(read_file("EMMC:/dev/block/boot:12:${name}"), "${sha}")`;
+    for (const [name, result] of [
+      [sha, sha],
+      [sha.replace("2", "3"), ""],
+    ] as const) {
+      const reader = await makePackage(script(name));
+      expect(await collectRun({ device: simulated, package: reader, era: "4.4", profile: "safe" })).toMatchObject({
+        result,
+      });
+    }
+  });
+
+  it("wipes as many bytes as it is told in C syntax, and nothing for a number that is none", async () => {
+    for (const [length, zeros, exitCode] of [
+      ["0x1000", 4096, 0],
+      ["4096", 4096, 0],
+      ["all", 0, 7],
+      ["-1", 0, 7],
+    ] as const) {
+      const content = new Uint8Array(8192).fill(7);
+      const simulated = createSimulatedDevice({ nodes: { "/dev/block/b": { kind: "block", content } } });
+      const reader = await makePackage(`wipe_block_device("/dev/block/b", "${length}")`);
+      expect(await collectRun({ device: simulated, package: reader, era: "7.1", profile: "safe" })).toMatchObject({
+        exitCode,
+      });
+      const node = await simulated.nodes.open("/dev/block/b", "read");
+      expect((await node.read(0, 8192)).filter((b) => b === 0)).toHaveLength(zeros);
+    }
+  });
+
+  it("tells a partition that is not there from one that is too short", async () => {
+    const { log, pipe } = await run('range_sha1("/w/a.txt", "2,0,1"); abort("E1: x");', { era: "7.1" });
+    expect(log).toContain("failed to read /w/a.txt: ");
+    expect(pipe).toContain("log cause: 104");
+  });
 });

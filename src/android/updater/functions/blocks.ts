@@ -10,7 +10,7 @@ import { MAX_TRANSFER_LIST } from "../../block-update/transfer-list.ts";
 import { EdifyAbort } from "../../edify/evaluate.ts";
 import type { EdifyInvocation } from "../../edify/evaluate.ts";
 import { fromLatin1, unicode } from "../../latin1.ts";
-import { devicePath, failureText, nodeKind, openTarget } from "../device-files.ts";
+import { devicePath, failureText, nodeKind, openTarget, orFail } from "../device-files.ts";
 import type { UpdaterSession } from "../host.ts";
 import { CAUSES, ProcessExit } from "../host.ts";
 import { heldOnCache } from "../cache-room.ts";
@@ -39,6 +39,8 @@ export function blockFunctions(session: UpdaterSession): FunctionTable {
     if (cause !== undefined) session.causeCode ??= cause;
     return "";
   };
+
+  const unread = (name: string, why: string): string => soft(`failed to read ${name}: ${why}`, CAUSES.read);
 
   const malformed = (text: string): string => {
     // The original ends the process here. That helps nobody: the statement fails instead.
@@ -147,8 +149,11 @@ export function blockFunctions(session: UpdaterSession): FunctionTable {
       try {
         const target = await openTarget(device, devicePath(name), "read");
         try {
-          const sha1 = await hashBlocks(device, target, set);
-          await session.rememberHash(name, text, sha1);
+          const sha1 = await orFail(
+            () => hashBlocks(device, target, set),
+            (why) => unread(name, why),
+          );
+          if (sha1 !== "") await session.rememberHash(name, text, sha1);
           return sha1;
         } finally {
           await target.close();
@@ -166,7 +171,11 @@ export function blockFunctions(session: UpdaterSession): FunctionTable {
       try {
         const target = await openTarget(device, devicePath(name), "read");
         try {
-          const block = await target.read(0, BLOCK_SIZE);
+          const block = await orFail(
+            () => target.read(0, BLOCK_SIZE),
+            (why) => (unread(name, why), undefined),
+          );
+          if (block === undefined) return "";
           // The superblock of ext4 stands at 1024: last mount at 2C, mounts since the last check at 34.
           const mounts = readU16(block, 1024 + 0x34);
           if (mounts > 0) {

@@ -1,8 +1,10 @@
 /** Functions on files: delete, link, rename, read, extract. */
-import { isOtaError } from "../../../core/errors.ts";
+import { concatBytes } from "../../../core/bytes.ts";
+import { isOtaError, OtaError } from "../../../core/errors.ts";
 import type { ByteStream, FileAttributes } from "../../../core/ports.ts";
 import { streamRange } from "../../../core/streams.ts";
 import type { ZipEntry } from "../../../core/zip/index.ts";
+import { isPartitionName, loadContents } from "../../applypatch/contents.ts";
 import { EdifyAbort } from "../../edify/evaluate.ts";
 import type { EdifyBlob, EdifyInvocation } from "../../edify/evaluate.ts";
 import { toLatin1, unicode } from "../../latin1.ts";
@@ -63,6 +65,37 @@ export function entryBlob(session: UpdaterSession, entry: ZipEntry): EdifyBlob {
     stream: () => zip.stream(entry),
     bytes: () => zip.read(entry, MAX_IN_MEMORY),
   };
+}
+
+/** Content that is read when it is wanted. */
+function streamedBlob(size: number, stream: () => ByteStream): EdifyBlob {
+  return {
+    kind: "blob",
+    size,
+    stream,
+    bytes: async () => {
+      const parts: Uint8Array[] = [];
+      for await (const part of stream()) parts.push(part);
+      return concatBytes(...parts);
+    },
+  };
+}
+
+/** What one of the sizes and digests in a partition's name defines of it. */
+async function readPartition(session: UpdaterSession, name: string): Promise<EdifyBlob> {
+  const { device } = session;
+  const loaded = await loadContents({ device, log: (text) => session.log(text) }, name);
+  if (loaded === undefined) return FAILED_BLOB;
+  await loaded.close();
+  return streamedBlob(loaded.reader.size, async function* () {
+    const again = await loadContents({ device, log: () => undefined }, name);
+    if (again === undefined) throw new OtaError("DEVICE_IO", { what: "the partition has changed", where: name });
+    try {
+      yield* streamRange(again.reader);
+    } finally {
+      await again.close();
+    }
+  });
 }
 
 export function fileFunctions(session: UpdaterSession): FunctionTable {
@@ -261,6 +294,7 @@ export function fileFunctions(session: UpdaterSession): FunctionTable {
 
     async read_file(call) {
       const [name] = (await exactly(call, 1)) as [string];
+      if (isPartitionName(name)) return readPartition(session, name);
       const path = devicePath(name);
       const fail = (text: string): EdifyBlob => {
         session.log(`failed to stat "${name}": ${text}\n`);
@@ -270,32 +304,16 @@ export function fileFunctions(session: UpdaterSession): FunctionTable {
         async () => {
           const info = await files.stat(path);
           if (info === undefined) return fail("No such file or directory");
+          if (info.kind === "link") return fail("Too many levels of symbolic links");
           if (info.kind !== "file") return fail("Is a directory");
-          const { size } = info;
-          async function* stream(): ByteStream {
+          return streamedBlob(info.size, async function* () {
             const file = await files.open(path, "read");
             try {
               yield* streamRange(file);
             } finally {
               await file.close();
             }
-          }
-          return {
-            kind: "blob",
-            size,
-            stream,
-            bytes: async () => {
-              const parts: Uint8Array[] = [];
-              for await (const part of stream()) parts.push(part);
-              const out = new Uint8Array(parts.reduce((n, p) => n + p.length, 0));
-              let at = 0;
-              for (const part of parts) {
-                out.set(part, at);
-                at += part.length;
-              }
-              return out;
-            },
-          };
+          });
         },
         (text) => fail(text),
       );

@@ -168,9 +168,12 @@ export function mountFunctions(session: UpdaterSession): FunctionTable {
       : {
           async wipe_block_device(call): Promise<string> {
             const [name, length] = (await exactly(call, 2)) as [string, string];
-            const bytes = parseInteger(length, 10).value;
+            const { value: bytes, whole } = parseInteger(length, 0);
             // The helper's 0 for success reads as false: an old defect. The safe profile says what happened.
             const [done, failed] = session.safe ? ["t", ""] : ["", "t"];
+            if (session.safe && (!whole || bytes < 0)) {
+              throw new EdifyAbort(`${call.name}(): can't parse "${length}" as byte count`, CAUSES.arguments);
+            }
             return orFail(
               async () => {
                 const target = await openTarget(device, devicePath(name), "write");
