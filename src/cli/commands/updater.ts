@@ -10,6 +10,7 @@ import { fromLatin1, toLatin1 } from "../../android/latin1.ts";
 import { isOtaError } from "../../core/errors.ts";
 import { openZip } from "../../core/zip/index.ts";
 import { acquireLock, openDevice, openFileReader } from "../../device/index.ts";
+import { systemCode } from "../../device/system-errors.ts";
 import type { RandomReader } from "../../core/ports.ts";
 import type { Io } from "../io.ts";
 
@@ -73,14 +74,46 @@ async function eraOf(reader: RandomReader, codecs: Parameters<typeof openZip>[1]
   }
 }
 
-/** Writes whole lines to a descriptor; a reader that went away is recovery's affair. */
+/** Whether a number is a descriptor that is open for writing. */
+function canWrite(fd: number): boolean {
+  try {
+    writeSync(fd, new Uint8Array(0));
+    return true;
+  } catch (e) {
+    // Anything else may pass, and is no reason not to update.
+    return systemCode(e) !== "EBADF";
+  }
+}
+
+/** How long a full pipe that does not block is left to its reader, milliseconds. */
+const FULL_PIPE_MS = 10;
+
+/** All of the bytes, also to a pipe that does not block. */
+function writeWhole(fd: number, bytes: Uint8Array): void {
+  for (let at = 0; at < bytes.length;) {
+    try {
+      at += writeSync(fd, bytes, at);
+    } catch (e) {
+      if (systemCode(e) !== "EAGAIN") throw e;
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, FULL_PIPE_MS);
+    }
+  }
+}
+
+/** Writes whole lines to a descriptor. A reader that went away is recovery's affair: the update goes on without it. */
 function pipeTo(fd: number, io: Io): (line: string) => void {
+  let gone = false;
   return (line) => {
     const bytes = toLatin1(`${line}\n`);
     if (fd === 1) io.out(bytes);
     else if (fd === 2) io.err(fromLatin1(bytes));
-    else {
-      for (let at = 0; at < bytes.length;) at += writeSync(fd, bytes, at);
+    else if (!gone) {
+      try {
+        writeWhole(fd, bytes);
+      } catch (e) {
+        gone = true;
+        io.err(`updater: warning: nobody reads descriptor ${fd} (${systemCode(e) ?? String(e)}); the update goes on\n`);
+      }
     }
   };
 }
@@ -103,6 +136,10 @@ export async function updaterMain(argv: readonly string[], io: Io): Promise<numb
     return 2;
   }
   const fd = /^\d{1,6}$/.test(fdText ?? "") ? Number(fdText) : 0;
+  if (fd !== 1 && fd !== 2 && !canWrite(fd)) {
+    io.err(`updater: FD (${fdText}) is no descriptor that is open for writing\n`);
+    return 1;
+  }
   const log = (text: string): void => (fd === 1 ? io.err(text) : io.out(toLatin1(text)));
   const path = resolve(io.cwd, packageName);
   let reader: Awaited<ReturnType<typeof openFileReader>>;
@@ -126,7 +163,7 @@ export async function updaterMain(argv: readonly string[], io: Io): Promise<numb
           era: args.era ?? (await eraOf(reader, device.codecs)),
           profile: args.vendor ? "vendor" : "safe",
           retry: retry === "retry",
-          packagePath: packageName,
+          packagePath: path,
           pipe: pipeTo(fd, io),
           log,
           cancel: io.signal,
