@@ -28,16 +28,38 @@ export interface Io {
   };
 }
 
-/** The process's own terminal. */
-export function processIo(signal: AbortSignal): Io {
-  // A reader that went away (`| head`) is no failure of ours.
-  process.stdout.on("error", (e: NodeJS.ErrnoException) => {
-    if (e.code === "EPIPE") process.exit(0);
-    throw e;
+/** What is used of a standard stream. */
+export type StandardStream = Pick<NodeJS.WriteStream, "write"> & {
+  on(event: "error", listener: (e: NodeJS.ErrnoException) => void): unknown;
+};
+
+/**
+ * Writes to a standard stream for as long as that works. A reader that went away (`| head`), or a full disk behind a redirected
+ * stream, must not end a command that is writing to a device. `failed`: told of anything but a reader that went away.
+ */
+function writing(
+  stream: StandardStream,
+  failed: (e: NodeJS.ErrnoException) => void,
+): (text: string | Uint8Array) => void {
+  let works = true;
+  stream.on("error", (e) => {
+    if (works && e.code !== "EPIPE") failed(e);
+    works = false;
   });
+  return (text) => {
+    if (works) stream.write(text);
+  };
+}
+
+/** The process's own terminal. `lost`: told when standard output could not take what was written, and somebody was there to read it. */
+export function processIo(
+  signal: AbortSignal,
+  lost: (e: NodeJS.ErrnoException) => void = () => undefined,
+  streams: { readonly stdout: StandardStream; readonly stderr: StandardStream } = process,
+): Io {
   return {
-    out: (text) => void process.stdout.write(text),
-    err: (text) => void process.stderr.write(text),
+    out: writing(streams.stdout, lost),
+    err: writing(streams.stderr, () => undefined),
     stdin: process.stdin,
     errIsTerminal: process.stderr.isTTY === true,
     outHasColours: process.stdout.isTTY === true && (process.env["NO_COLOR"] ?? "") === "",

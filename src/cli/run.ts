@@ -8,6 +8,8 @@ import { isOtaError, type OtaError } from "../core/errors.ts";
 import { processIo, type Io } from "./io.ts";
 
 export const EXIT_BUG = 70;
+/** Input and output, as a device's. */
+const EXIT_OUTPUT = 6;
 
 /**
  * Exit code of a failure around a program whose own codes are an original's, so that ours are not read as its verdicts: 64 wrong
@@ -72,7 +74,14 @@ export async function launch(
   };
   process.on("SIGINT", stop);
   process.on("SIGTERM", stop);
-  process.exitCode = await runGuarded(name, main, process.argv.slice(2), makeIo(controller.signal), exitCodeOf);
+  const io = makeIo(controller.signal, (e) => {
+    io.err(`${name}: standard output cannot be written: ${e.code ?? e.message}\n`);
+    // The codes of an original's program say how its work ended, and nothing else.
+    process.once("exit", (code) => {
+      if (code === 0 && exitCodeOf === undefined) process.exitCode = EXIT_OUTPUT;
+    });
+  });
+  process.exitCode = await runGuarded(name, main, process.argv.slice(2), io, exitCodeOf);
   process.off("SIGINT", stop);
   process.off("SIGTERM", stop);
 }

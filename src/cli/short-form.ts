@@ -50,7 +50,7 @@ export function paints(style: ProgressStyle): boolean {
   return stat.isCharacterDevice() && stat.rdev !== NULL_DEVICE;
 }
 
-/** Writes all of a text to a descriptor. A reader that went away is no failure of ours. */
+/** Writes all of a text to a descriptor. A reader that went away is no failure of ours, and no reason to leave work half done. */
 function writeText(file: number, text: string | Uint8Array): void {
   const bytes = typeof text === "string" ? Buffer.from(text) : text;
   for (let done = 0; done < bytes.length;) {
@@ -58,7 +58,7 @@ function writeText(file: number, text: string | Uint8Array): void {
       done += writeSync(file, bytes, done);
     } catch (e) {
       const { code } = e as NodeJS.ErrnoException;
-      if (code === "EPIPE") process.exit(0);
+      if (code === "EPIPE") return;
       if (code !== "EAGAIN") throw e;
       // A pipe that does not block and is full: its reader gets time.
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
