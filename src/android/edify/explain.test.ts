@@ -38,6 +38,23 @@ if less_than_int(1, getprop("v")) then reboot_now("/dev/misc", "") else set_stag
     ]);
   });
 
+  it("says what conditions and options mean", () => {
+    expect(
+      explain(`if is_mounted("/system") then unmount("/system") endif;
+mount("ext4", "EMMC", "/dev/x", "/system", "barrier=1");
+sha1_check(read_file("EMMC:/dev/boot:1:aa"), "aa") || abort("no");
+ifelse(block_image_recover("/dev/x", "2,0,1"), "", abort());`),
+    ).toEqual([
+      "0 control: If /system is mounted:",
+      "1 mount: Unmount /system.",
+      "0 mount: Mount /dev/x (ext4, barrier=1) at /system.",
+      '0 check: Stop with "no" unless partition /dev/boot has the SHA-1 aa.',
+      "0 control: If blocks of /dev/x can be repaired from error correction data:",
+      "0 control: Otherwise:",
+      "1 control: Stop.",
+    ]);
+  });
+
   it("survives any nesting and makes control characters visible", () => {
     expect(explain("(".repeat(900) + "f(a)" + ")".repeat(900))).toHaveLength(1);
     expect(explain('"" || '.repeat(3000) + "f()").length).toBeGreaterThan(0);

@@ -50,7 +50,10 @@ const PERMISSIONS: Sentence = (a) => {
 };
 
 const SENTENCES: Readonly<Record<string, Sentence>> = {
-  mount: (a) => ({ kind: "mount", text: `Mount ${a[2]} (${a[0]}) at ${a[3]}.` }),
+  mount: (a) => ({
+    kind: "mount",
+    text: `Mount ${a[2]} (${[a[0], ...a.slice(4)].join(", ")}) at ${a[3]}.`,
+  }),
   unmount: (a) => ({ kind: "mount", text: `Unmount ${a[0]}.` }),
   is_mounted: (a) => ({ kind: "check", text: `See whether ${a[0]} is mounted.` }),
   format: (a) => ({ kind: "write", text: `Format ${a[2]} as ${a[0]}; everything on it is lost.` }),
@@ -125,7 +128,10 @@ class Explainer {
     const inner = node.kind === "call" ? node.args[0] : undefined;
     if (node.kind === "call" && inner?.kind === "literal") {
       if (node.name === "package_extract_file") return `the package's file ${show(inner.value)}`;
-      if (node.name === "read_file") return `file ${show(inner.value)}`;
+      if (node.name === "read_file") {
+        const name = target(inner.value);
+        return name === inner.value ? `file ${show(name)}` : show(name);
+      }
       if (node.name === "getprop") return `property ${show(inner.value)}`;
       if (node.name === "get_stage") return `the stage noted in ${show(inner.value)}`;
       const [, second] = node.args;
@@ -164,6 +170,8 @@ class Explainer {
       }
       if (node.name === "less_than_int") return `${args[0]} is less than ${args[1]}`;
       if (node.name === "greater_than_int") return `${args[0]} is greater than ${args[1]}`;
+      if (node.name === "is_mounted") return `${args[0]} is mounted`;
+      if (node.name === "block_image_recover") return `blocks of ${args[0]} can be repaired from error correction data`;
       if (node.name === "is_substring") return `${args[1]} contains ${args[0]}`;
       const { text } = this.#call(node);
       if (text.startsWith("Check that ")) return text.slice(11, -1);
