@@ -40,10 +40,16 @@ const VERSIONS: Readonly<Record<number, { readonly exponent: bigint; readonly ha
 /** Scans the text as the original's `fscanf` formats do: white space is free between all parts. */
 class KeyScanner {
   readonly #text: string;
+  readonly #name: string;
   #at = 0;
 
-  constructor(text: string) {
+  constructor(text: string, name: string) {
     this.#text = text;
+    this.#name = name;
+  }
+
+  #damaged(what: string): OtaError {
+    return unreadable(`the keys file is damaged: ${what}`, `${this.#name}, character ${this.#at}`);
   }
 
   blanks(): void {
@@ -63,7 +69,7 @@ class KeyScanner {
 
   expect(literal: string): void {
     if (!this.take(literal)) {
-      throw unreadable(`the keys file is damaged: expected ${literal}`, `character ${this.#at}`);
+      throw this.#damaged(`expected ${literal}`);
     }
   }
 
@@ -71,11 +77,11 @@ class KeyScanner {
   number(): number {
     this.blanks();
     const match = /^(?:0x([0-9a-fA-F]{1,8})|-?\d{1,10})/.exec(this.#text.slice(this.#at, this.#at + 16));
-    if (match === null) throw unreadable("the keys file is damaged: expected a number", `character ${this.#at}`);
+    if (match === null) throw this.#damaged("expected a number");
     this.#at += match[0].length;
     const value = match[1] === undefined ? Number(match[0]) : Number.parseInt(match[1], 16);
     if (value > 0xffffffff || value < -0x80000000) {
-      throw unreadable("the keys file is damaged: a number is beyond 32 bits", `character ${this.#at}`);
+      throw this.#damaged("a number is beyond 32 bits");
     }
     return value < 0 ? value + 0x100000000 : value;
   }
@@ -136,7 +142,7 @@ function readTextKey(scan: KeyScanner, era: "4.4" | "7.1", source: string): Veri
  * @throws OtaError KEYS_UNREADABLE
  */
 export function parseResKeys(text: string, era: "4.4" | "7.1" = "7.1", name = "res/keys"): VerifierKey[] {
-  const scan = new KeyScanner(text);
+  const scan = new KeyScanner(text, name);
   const keys: VerifierKey[] = [];
   do {
     keys.push(readTextKey(scan, era, `${name} key ${keys.length + 1}`));
