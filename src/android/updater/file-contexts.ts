@@ -16,11 +16,18 @@ interface Rule {
   readonly label: string | undefined;
 }
 
+/** Beginning of compiled rules (`file_contexts.bin` of 7.0 and later), as a byte string. */
+const COMPILED = "\x8a\xff\x7c\xf9";
+
 /**
  * Parses a `file_contexts` text. Lines that are none are told to `note` and left out. The last matching rule wins, rules
  * without special characters before all others.
  */
 export function parseFileContexts(text: string, note: (line: string) => void): FileContexts {
+  if (text.startsWith(COMPILED)) {
+    note("file_contexts: compiled rules are not read: new files get the labels that the script sets");
+    return { lookup: () => undefined };
+  }
   const rules: Rule[] = [];
   for (const line of text.split("\n")) {
     const words = line.trim().split(/[ \t]+/);

@@ -231,4 +231,14 @@ describe("updater functions beyond the recordings", () => {
     expect(log).toContain("failed to read /w/a.txt: ");
     expect(pipe).toContain("log cause: 104");
   });
+
+  it("takes no text out of compiled file_contexts, and says that it does not read them", async () => {
+    const compiled = Buffer.from("\x8a\xff\x7c\xf9\x02\0\0\0\n/w(/.*)? u:object_r:odd:s0\n", "latin1");
+    const simulated = createSimulatedDevice({ files: { "/file_contexts.bin": compiled, "/w": { kind: "folder" } } });
+    const reader = await makePackage('package_extract_dir("d", "/w")', entries);
+    const got = await collectRun({ device: simulated, package: reader, era: "7.1", profile: "safe" });
+    expect(got.pipe).toEqual(["ui_print script succeeded: result was [t]"]);
+    expect(got.log).toContain("compiled rules are not read");
+    expect((await readTree(simulated, "/w", { labels: "text" }))["/one.txt"]?.xattr).toBeUndefined();
+  });
 });
