@@ -1,5 +1,5 @@
 /** What is mounted on a board. */
-import { readFile } from "node:fs/promises";
+import { readFile, realpath } from "node:fs/promises";
 import { OtaError } from "../../core/index.ts";
 import type { MountInfo, Mounts } from "../../core/index.ts";
 import type { RunProgram } from "../run-program.ts";
@@ -19,6 +19,11 @@ export function parseMounts(text: string): MountInfo[] {
   });
 }
 
+/** A node's names: scripts say `/dev/block/by-name/system`, which is a link, and the kernel shows where it leads. */
+async function namesOf(node: string): Promise<ReadonlySet<string>> {
+  return new Set([node, await realpath(node).catch(() => node)]);
+}
+
 /** {@link Mounts} of a board, through `mount` and `umount`. */
 export function boardMounts(run: RunProgram, file = "/proc/self/mounts", sizeOf = nodeSize): Mounts {
   const list = async (): Promise<MountInfo[]> => parseMounts(await readFile(file, "utf8").catch(() => ""));
@@ -32,7 +37,16 @@ export function boardMounts(run: RunProgram, file = "/proc/self/mounts", sizeOf 
   return {
     list,
     async mount(node, at, { fsType, flags }) {
-      if ((await list()).some((mount) => mount.node === node && mount.at === at)) return;
+      const names = await namesOf(node);
+      const there = (await list()).find((mount) => names.has(mount.node) && mount.at === at);
+      if (there?.readOnly === true && flags?.split(",").includes("ro") !== true) {
+        throw new OtaError("DEVICE_READ_ONLY", {
+          what: "is mounted for reading only",
+          where: at,
+          hint: "Unmount it first.",
+        });
+      }
+      if (there !== undefined) return;
       await need("mount", ["-t", fsType, ...(flags === undefined ? [] : ["-o", flags]), "--", node, at], at);
     },
     async unmount(at) {
@@ -42,7 +56,8 @@ export function boardMounts(run: RunProgram, file = "/proc/self/mounts", sizeOf 
       await need("umount", ["--", at], at);
     },
     async format(node, { fsType, sizeBytes }) {
-      if ((await list()).some((mount) => mount.node === node)) {
+      const names = await namesOf(node);
+      if ((await list()).some((mount) => names.has(mount.node))) {
         throw new OtaError("DEVICE_BUSY", { what: "is mounted", where: node });
       }
       if (!/^[a-z0-9]{1,16}$/.test(fsType)) {

@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, realpathSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
@@ -146,6 +146,20 @@ describe("small readings", () => {
       ["umount", "--", "/a"],
       ["mount", "-t", "ext4", "-o", "ro", "--", "-o x; rm", "/c"],
     ]);
+  });
+
+  test("a node that is named by a link is the one the kernel shows", async () => {
+    const folder = scratch();
+    const [file, link] = [join(folder, "mounts"), join(folder, "by-name")];
+    writeFileSync(join(folder, "p5"), "");
+    symlinkSync(join(folder, "p5"), link);
+    writeFileSync(file, `${realpathSync(join(folder, "p5"))} /system ext4 rw 0 0\n`);
+    const mounts = boardMounts(async () => expect.unreachable(), file);
+    await mounts.mount(link, "/system", { fsType: "ext4" });
+    expect(await code(mounts.format?.(link, { fsType: "ext4" }) as Promise<void>)).toBe("DEVICE_BUSY");
+    writeFileSync(file, readFileSync(file, "utf8").replace(" rw ", " ro "));
+    expect(await code(mounts.mount(link, "/system", { fsType: "ext4" }))).toBe("DEVICE_READ_ONLY");
+    await mounts.mount(link, "/system", { fsType: "ext4", flags: "noatime,ro" });
   });
 
   test("a file system is made as large as it is asked for, with a negative size all but the end of its node", async () => {
