@@ -237,6 +237,18 @@ describe("recovery beyond the recordings", () => {
     expect((await runPackage(good)).summary).toBe("/cache/own.zip\n0\n");
   });
 
+  it("shows of an unsigned package what the recovery of its release shows", async () => {
+    for (const [era, shown] of [
+      ["4.4", []],
+      ["7.1", ["E:footer is wrong"]],
+    ] as const) {
+      const files = { "/cache/own.zip": Buffer.from("no footer at all") };
+      const { ui, outcome } = await run({ cmd: "--update_package=/cache/own.zip\n", files }, { era });
+      expect(ui.lines().filter((line) => line.startsWith("E:"))).toEqual([...shown, "E:signature verification failed"]);
+      expect(outcome.log).toContain("E:footer is wrong");
+    }
+  });
+
   it("takes a package without a program for none, as the original does", async () => {
     const { outcome } = await runPackage({ [SCRIPT_NAME]: "done" });
     expect(outcome.status).toBe(2);

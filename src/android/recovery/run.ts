@@ -264,7 +264,12 @@ class Recovery {
         ...(cancel === undefined ? {} : { cancel }),
       });
       ({ accepted } = verdict);
-      if (!accepted) this.#error(verdict.reason ?? "failed to verify whole-file signature");
+      if (!accepted) {
+        const reason = verdict.reason ?? "failed to verify whole-file signature";
+        // 4.4 says nothing of a file that has no footer; the log has it here.
+        if (verdict.unsigned && era === "4.4") this.#info(`E:${reason}\n`);
+        else this.#error(reason);
+      }
     } catch (e) {
       this.#error(`failed to read ${path} (${failureText(e)})`);
     }
