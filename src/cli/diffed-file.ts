@@ -20,7 +20,7 @@ export interface DiffRun {
 
 /** Writes the parts of a patch to `target`, which appears when it is complete. @returns its bytes */
 export async function writeDiffed(parts: readonly Uint8Array[], target: string): Promise<number> {
-  await writeBeside(target, (file) => writeFile(file, parts));
+  await writeBeside(target, (file) => writeFile(file, parts, { flag: "wx" }));
   return parts.reduce((sum, part) => sum + part.length, 0);
 }
 

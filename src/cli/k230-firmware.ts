@@ -136,7 +136,7 @@ export function buildFirmware(io: Io, done: (exitCode: number) => void): Command
           throw deviceError(e, path);
         });
         const firmware = encodeFirmware(image, values.firmwareVersion, nodeFirmwareCrypto.sha256);
-        await writeBeside(resolve(io.cwd, output), (temporary) => writeFile(temporary, firmware));
+        await writeBeside(resolve(io.cwd, output), (temporary) => writeFile(temporary, firmware, { flag: "wx" }));
         done(0);
       }),
   );

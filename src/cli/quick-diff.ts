@@ -13,6 +13,7 @@ import { paintProgress } from "./progress.ts";
 import { printReport } from "./report.ts";
 import { launch } from "./run.ts";
 import { paints, plainIo, shortRequest, type ShortRequest } from "./short-form.ts";
+import { placeFor } from "./write-beside.ts";
 
 interface Request extends ShortRequest {
   readonly effort: Effort;
@@ -63,6 +64,7 @@ export async function quickDiff(argv: readonly string[]): Promise<boolean> {
     const startMs = performance.now();
     const progress = paintProgress(io, request.style);
     try {
+      await placeFor(resolve(name));
       const made = await engine.bsdiff40(old, fresh, {
         effort,
         signal: io.signal,

@@ -16,6 +16,7 @@ import { paintProgress } from "./progress.ts";
 import { printReport } from "./report.ts";
 import { launch } from "./run.ts";
 import { paints, plainIo, shortRequest, type ShortRequest } from "./short-form.ts";
+import { placeFor } from "./write-beside.ts";
 
 /** The arguments behind `patch`; undefined when there is anything unusual about them. */
 export function quickRequest(argv: readonly string[]): ShortRequest | undefined {
@@ -58,6 +59,7 @@ export async function quickPatch(argv: readonly string[]): Promise<boolean> {
     const startMs = performance.now();
     const progress = paintProgress(io, request.style);
     try {
+      await placeFor(resolve(name));
       const content = applyBsdiff40(old, patch, {
         check: "along",
         borrow: true,

@@ -8,7 +8,7 @@ import { newCommand, type Subcommand } from "../command.ts";
 import { diffReport, writeDiffed } from "../diffed-file.ts";
 import { DELTA_FORMATS, repackNames } from "../../library/delta-formats.ts";
 import { commonOptions, printReport, wholeNumber, withSharedOptions, type SharedValues } from "../options.ts";
-import { readWhole } from "../write-beside.ts";
+import { placeFor, readWhole } from "../write-beside.ts";
 
 interface Values extends SharedValues {
   format: string;
@@ -59,6 +59,7 @@ export const diffCommand: Subcommand = {
         const { createDeltaEngine } = await import("../../delta/engine.node.ts");
         const engine = createDeltaEngine(values.jobs === undefined ? {} : { jobs: values.jobs });
         try {
+          await placeFor(resolve(io.cwd, patchName));
           const bonus = values.bonus === undefined ? undefined : await readWhole(resolve(io.cwd, values.bonus));
           const { parts, details } = await format.make(engine, old, fresh, {
             effort: values.effort,

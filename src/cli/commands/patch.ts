@@ -8,7 +8,7 @@ import { fanOut } from "../progress.ts";
 import { keepMemorySmall } from "../small-memory.ts";
 import { commonOptions, printReport, withSharedOptions, type SharedValues } from "../options.ts";
 import { patchReport, writePatched } from "../patched-file.ts";
-import { readWhole } from "../write-beside.ts";
+import { placeFor, readWhole } from "../write-beside.ts";
 
 interface Values extends SharedValues {
   bonus?: string;
@@ -33,6 +33,7 @@ export const patchCommand: Subcommand = {
         const old = await openBlockingReader(resolve(io.cwd, oldName));
         const patch = await openBlockingReader(resolve(io.cwd, patchName));
         try {
+          await placeFor(resolve(io.cwd, newName));
           const head = await patch.read(0, Math.min(16, patch.size));
           const format = formatOf(head);
           if (format === undefined) {
