@@ -13,11 +13,12 @@ import { PatchThreads, WHOLE_AT_MOST } from "./patch-threads.node.ts";
 import type { PatchJob } from "./patch-worker.node.ts";
 import { ownLane, type Machine } from "./bsdiff40/lanes.ts";
 import { scheduleBsdiff40, scheduleCovers, type ScheduleOptions } from "./bsdiff40/schedule.ts";
+import { OtaError } from "../core/errors.ts";
 import { memoryReader } from "../core/streams.ts";
 import type { RandomReader } from "../core/ports.ts";
 
 export interface DeltaEngineOptions {
-  /** Worker threads, at least 1; default: as many as the machine has processors, at most 8. */
+  /** Worker threads, 1 to 256; default: as many as the machine has processors, at most 8. */
   readonly jobs?: number;
   /** The compiled core, where it is not beside this file. */
   readonly coreFile?: string | URL;
@@ -39,6 +40,12 @@ export interface DeltaEngine extends DeltaMaker {
 
 /** Most threads by default: each takes up to 50 MiB, and past this the scheduling thread holds them up. */
 const MOST_JOBS = 8;
+
+/** Most threads that are begun, whatever is asked for: their number is the user's, and thousands take the process down. */
+const MOST_THREADS = 256;
+
+/** Most threads for one pair of files, which are all begun at once; a memory of 4 GiB has no arenas for many more. */
+const MOST_LANES = 64;
 
 /** Larger memories are given back when only covers were wanted; smaller ones are worth keeping for the next patch. */
 const KEPT_MEMORY = 256 * 1024 * 1024;
@@ -66,14 +73,19 @@ function laterBlockThreads(jobs: number) {
   };
 }
 
-/** Starts an engine. Threads begin with the first patch. */
+/** Starts an engine. Threads begin with the first patch. @throws OtaError USAGE: `jobs` is no number */
 export function createDeltaEngine(options: DeltaEngineOptions = {}): DeltaEngine {
-  const jobs = Math.max(1, Math.floor(options.jobs ?? Math.min(MOST_JOBS, availableParallelism())));
+  const asked = options.jobs ?? Math.min(MOST_JOBS, availableParallelism());
+  if (typeof asked !== "number" || Number.isNaN(asked)) {
+    throw new OtaError("USAGE", { what: "the number of worker threads is no number", found: String(asked) });
+  }
+  const jobs = Math.max(1, Math.min(MOST_THREADS, Math.floor(asked)));
+  const lanes = Math.min(MOST_LANES, jobs);
   // Worker files exist in the compiled form only.
   const compiled = import.meta.url.endsWith(".js");
   const core = compiled ? readCore(options.coreFile) : undefined;
-  const threads = core === undefined ? undefined : new LaneThreads(core, jobs);
-  const blockThreads = threads === undefined || jobs === 1 ? undefined : laterBlockThreads(jobs);
+  const threads = core === undefined ? undefined : new LaneThreads(core, lanes);
+  const blockThreads = threads === undefined || jobs === 1 ? undefined : laterBlockThreads(lanes);
   // They compile on their own what they call first, as few of them may be needed.
   const module =
     options.manyFiles === true && threads !== undefined && jobs > 1 ? loadCoreModule(options.coreFile) : undefined;

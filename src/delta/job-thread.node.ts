@@ -26,8 +26,11 @@ export class JobThread<Job> {
   /** Begins the thread, unless it runs. One that ended by itself (memory ran out) begins anew. */
   start(): Worker {
     if (this.#worker === undefined) {
-      const worker = new Worker(this.#file, { workerData: this.#data });
+      // Without the program's own options: some (`--input-type`) end a thread before it has begun.
+      const worker = new Worker(this.#file, { workerData: this.#data, execArgv: [] });
       worker.unref();
+      // One that fails before it has a job is begun anew with the first, which is told.
+      worker.on("error", () => undefined);
       worker.once("exit", () => {
         if (this.#worker === worker) this.#worker = undefined;
       });

@@ -7,7 +7,8 @@ import type { LaneMessage, LaneReply } from "./lane-worker.node.ts";
 
 /** One thread. */
 class LaneThread implements Lane {
-  readonly #worker = new Worker(new URL("./lane-worker.node.js", import.meta.url));
+  // Without the program's own options: some (`--input-type`) end a thread before it has begun.
+  readonly #worker = new Worker(new URL("./lane-worker.node.js", import.meta.url), { execArgv: [] });
   readonly #waiting = new Map<number, { resolve: (n: number) => void; reject: (e: Error) => void }>();
   #nextId = 0;
   #failure: Error | undefined;

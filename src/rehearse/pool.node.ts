@@ -23,7 +23,7 @@ class Thread {
   #early: WorkerAnswer | undefined;
 
   constructor(input: WorkerInput) {
-    this.#worker = new Worker(new URL("./worker.node.js", import.meta.url), { workerData: input });
+    this.#worker = new Worker(new URL("./worker.node.js", import.meta.url), { workerData: input, execArgv: [] });
     this.#worker.on("message", (answer: WorkerAnswer) => {
       if (this.#waiting === undefined) this.#early = answer;
       else this.#waiting.resolve(answer);

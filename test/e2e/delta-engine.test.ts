@@ -2,6 +2,8 @@
 import fc from "fast-check";
 import { afterAll, describe, expect, it } from "vitest";
 import { memoryReader } from "../../src/core/streams.ts";
+import { ownLane } from "../../src/delta/bsdiff40/lanes.ts";
+import { scheduleBsdiff40 } from "../../src/delta/bsdiff40/schedule.ts";
 import { makeBsdiff40 } from "../../src/delta/index.ts";
 import type * as library from "../../src/library/delta.ts";
 import { DAMAGES, hostilePairs, programLike } from "../support/delta-inputs.ts";
@@ -34,6 +36,35 @@ describe("the engine", () => {
   it("runs on threads over the compiled core", () => {
     const threads = [1, 2, 4, 1, 2, 4];
     expect(engines.map((engine) => [engine.core, engine.threads])).toEqual(threads.map((n) => ["wasm", n]));
+  });
+
+  it("takes more threads than a memory has room for, and no number that is none", async () => {
+    const [old, fresh] = programLike(30_000, 7);
+    const many = createDeltaEngine({ jobs: 100_000 });
+    const one = createDeltaEngine({ jobs: 1 });
+    try {
+      const patch = await many.bsdiff40(memoryReader(old), memoryReader(fresh));
+      expect(sameBytes(patch, await one.bsdiff40(memoryReader(old), memoryReader(fresh)))).toBe(true);
+    } finally {
+      await many.close();
+      await one.close();
+    }
+    expect(() => createDeltaEngine({ jobs: Number.NaN })).toThrow("no number");
+  });
+
+  it("leaves lanes idle whose arenas have no room", async () => {
+    const [old, fresh] = programLike(30_000, 7);
+    let asked = 0;
+    const lane = ownLane(() => {
+      throw new Error("not asked");
+    });
+    const core = (size: number): never => {
+      asked = size;
+      throw new Error("seen");
+    };
+    const machine = { lanes: Array.from({ length: 100 }, () => lane), core };
+    await expect(scheduleBsdiff40(machine, memoryReader(old), memoryReader(fresh))).rejects.toThrow("seen");
+    expect(asked).toBeLessThan(2 ** 32);
   });
 
   it("makes many patches at once as it makes one, views of larger memory as well, and tells each caller its own failure", async () => {

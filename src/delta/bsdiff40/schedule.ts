@@ -75,6 +75,9 @@ export function windowsFor(oldSize: number, newSize: number, windowSize: number,
   return windows;
 }
 
+/** Largest memory of a core: what 32 bits address, less a page. */
+const MOST_MEMORY = 2 ** 32 - 65536;
+
 /** One patch in the making. */
 class Schedule {
   readonly #core: Core;
@@ -101,11 +104,15 @@ class Schedule {
     this.#settings = SETTINGS[options.effort ?? "default"];
     const layout = jobLayout(Math.min(old.size, options.windowSize ?? WINDOW_SIZE), this.#settings);
     let end = layout.firstArena;
-    this.#lanes = machine.lanes.map((lane) => {
+    const lanes: ArenaLane[] = [];
+    for (const lane of machine.lanes) {
       const arena = arenaLayout(end);
+      // The others stay idle: an arena takes 52 MiB, and large machines have more processors than a memory has room for arenas.
+      if (arena.end > MOST_MEMORY && lanes.length > 0) break;
       end = arena.end;
-      return { lane, arena };
-    });
+      lanes.push({ lane, arena });
+    }
+    this.#lanes = lanes;
     this.#core = machine.core(end);
     this.#memory = this.#core.buffer;
     this.#layout = layout;
