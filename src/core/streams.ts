@@ -34,6 +34,34 @@ export function checkCancel(cancel: Cancel | undefined): void {
   if (cancel?.aborted === true) throw new OtaError("CANCELLED", "stopped by the caller");
 }
 
+/** The part of an `AbortSignal` that tells when it is aborted. */
+interface Telling {
+  addEventListener(type: "abort", listener: () => void): void;
+  removeEventListener(type: "abort", listener: () => void): void;
+}
+
+/**
+ * What `work` gives; CANCELLED as soon as the caller gives up, where its signal tells that. For work that goes on elsewhere for
+ * long: it is left alone, and its failure is nobody's any more.
+ */
+export async function unlessCancelled<T>(work: Promise<T>, cancel: Cancel | undefined): Promise<T> {
+  if (cancel === undefined || !("addEventListener" in cancel)) return work;
+  const signal = cancel as Cancel & Telling;
+  let stop = (): void => undefined;
+  const stopped = new Promise<never>((_, reject) => {
+    stop = () => {
+      reject(new OtaError("CANCELLED", "stopped by the caller"));
+    };
+  });
+  signal.addEventListener("abort", stop);
+  try {
+    if (signal.aborted) stop();
+    return await Promise.race([work, stopped]);
+  } finally {
+    signal.removeEventListener("abort", stop);
+  }
+}
+
 /** Bytes at `offset`, in `buffer` where the reader can use it: what is given out may be overwritten by the next call. */
 export async function readReusing(
   reader: RandomReader,

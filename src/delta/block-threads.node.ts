@@ -1,4 +1,5 @@
 /** Threads that code and decode blocks of `otaforge` deltas side by side. The bytes are those of one thread. */
+import { OtaError } from "../core/errors.ts";
 import { LanePool } from "./bsdiff40/lanes.ts";
 import type { BlockJob } from "./block-worker.node.ts";
 import type { BlockDecoder } from "./forge/apply.ts";
@@ -19,6 +20,7 @@ export class BlockThreads {
   readonly #threads: readonly BlockThread[];
   readonly #pool: LanePool<BlockThread>;
   readonly encoder: BlockEncoder;
+  #ended = false;
 
   /** @param jobs threads, at least 1; each begins with its first job or with {@link start} */
   constructor(jobs: number) {
@@ -43,7 +45,10 @@ export class BlockThreads {
     let job: Promise<BlockJob> | undefined;
     const { done } = await this.#pool.start(false, async (thread) => {
       job = gather();
-      return runJob(thread, await job);
+      const ready = await job;
+      // What waited for a thread when all were ended must not begin one anew.
+      if (this.#ended) throw new OtaError("CANCELLED", "the threads have been ended");
+      return runJob(thread, ready);
     });
     await job;
     return { done };
@@ -75,7 +80,9 @@ export class BlockThreads {
     };
   }
 
+  /** Ends the threads, and with them what they are doing. */
   async end(): Promise<void> {
+    this.#ended = true;
     await Promise.all(this.#threads.map((thread) => thread.end()));
   }
 }

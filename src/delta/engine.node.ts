@@ -69,7 +69,11 @@ function laterBlockThreads(jobs: number) {
   let threads: Promise<BlockThreads> | undefined;
   return {
     threads: () => (threads ??= import("./block-threads.node.ts").then((module) => new module.BlockThreads(jobs))),
-    end: async () => (await threads)?.end(),
+    end: async () => {
+      const ending = threads;
+      threads = undefined;
+      await (await ending)?.end();
+    },
   };
 }
 

@@ -47,6 +47,43 @@ function startsWith(text: string): (head: Uint8Array) => boolean {
   return (head) => [...text].every((c, i) => head[i] === c.charCodeAt(0));
 }
 
+/** Milliseconds after which others get a turn. */
+const TURN_MS = 20;
+
+/**
+ * Turns of the event loop for work that never waits for anything: reading bytes in memory gives none, and without one no signal is
+ * aborted, no timer fires and no interrupt is noticed until all is done.
+ */
+export class Turns {
+  #last = performance.now();
+
+  /** Lets everything else run that waits, unless it just did. */
+  async take(): Promise<void> {
+    if (performance.now() - this.#last < TURN_MS) return;
+    await new Promise((resolve) => setImmediate(resolve));
+    this.#last = performance.now();
+  }
+
+  /** A reader that takes turns. */
+  reader(reader: RandomReader): RandomReader {
+    return {
+      size: reader.size,
+      read: async (offset, length) => {
+        await this.take();
+        return reader.read(offset, length);
+      },
+      ...(reader.readInto === undefined
+        ? {}
+        : {
+            readInto: async (offset: number, out: Uint8Array) => {
+              await this.take();
+              await reader.readInto?.(offset, out);
+            },
+          }),
+    };
+  }
+}
+
 async function patchCore() {
   const { createAnyCore } = await import("../delta/any-core.node.ts");
   const { PATCH_MEMORY_SIZE } = await import("../delta/bsdiff40/streams.ts");

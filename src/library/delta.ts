@@ -3,13 +3,13 @@
  * is here as well, for programs that put it together otherwise.
  */
 import { OtaError } from "../core/errors.ts";
-import { concatBytes } from "../core/bytes.ts";
+import { concatBytes, hexOffset } from "../core/bytes.ts";
 import type { Cancel, ProgressEvent, RandomReader } from "../core/ports.ts";
 import { memoryReader } from "../core/streams.ts";
-import type { Effort } from "../delta/bsdiff40/plan.ts";
+import { isEffort, type Effort } from "../delta/bsdiff40/plan.ts";
 import { createDeltaEngine, type DeltaEngine } from "../delta/engine.node.ts";
 import { openFileReader } from "../device/file-reader.ts";
-import { DELTA_FORMATS, formatOf } from "./delta-formats.ts";
+import { DELTA_FORMATS, formatOf, Turns } from "./delta-formats.ts";
 
 export * from "../delta/index.ts";
 export { createDeltaEngine, type DeltaEngine, type DeltaEngineOptions } from "../delta/engine.node.ts";
@@ -45,6 +45,34 @@ export type PatchOptions = SharedOptions;
 
 const never: Cancel = { aborted: false };
 
+/** The caller's reader, held to what readers promise: less than was asked for would become wrong patches. */
+function ownReader(reader: RandomReader): RandomReader {
+  const { size, read } = (reader as Partial<RandomReader> | null | undefined) ?? {};
+  if (typeof size !== "number" || typeof read !== "function") {
+    throw new OtaError("USAGE", {
+      what: "an input is neither bytes nor a path nor a reader",
+      expected: "a Uint8Array, a string, or an object with size and read",
+      found: Object.prototype.toString.call(reader),
+    });
+  }
+  return {
+    size,
+    async read(offset, length) {
+      const bytes = await reader.read(offset, length);
+      if (bytes.length === length) return bytes;
+      throw new OtaError("READ_PAST_END", {
+        what: "a reader gave another number of bytes than were asked for",
+        where: `offset ${hexOffset(offset)}`,
+        expected: length,
+        found: bytes.length,
+      });
+    },
+    ...(reader.readInto === undefined
+      ? {}
+      : { readInto: async (offset: number, out: Uint8Array) => reader.readInto?.(offset, out) }),
+  };
+}
+
 /** Inputs opened as readers, and how to close the files among them. */
 async function openInputs(...inputs: readonly DeltaInput[]) {
   const files: { close(): Promise<void> }[] = [];
@@ -54,7 +82,7 @@ async function openInputs(...inputs: readonly DeltaInput[]) {
   const readers: RandomReader[] = [];
   try {
     for (const input of inputs) {
-      if (typeof input !== "string") readers.push(input instanceof Uint8Array ? memoryReader(input) : input);
+      if (typeof input !== "string") readers.push(input instanceof Uint8Array ? memoryReader(input) : ownReader(input));
       else {
         const file = await openFileReader(input);
         files.push(file);
@@ -94,6 +122,9 @@ export async function diff(old: DeltaInput, fresh: DeltaInput, options: DiffOpti
     const expected = DELTA_FORMATS.map((candidate) => candidate.name).join(", ");
     throw new OtaError("USAGE", { what: "unknown patch format", expected, found: name });
   }
+  if (!isEffort(effort)) {
+    throw new OtaError("USAGE", { what: "unknown effort", expected: "fast, default, max", found: String(effort) });
+  }
   const { readers, close } = await openInputs(old, fresh);
   const engine = options.engine ?? createDeltaEngine(jobs === undefined ? {} : { jobs });
   try {
@@ -119,7 +150,12 @@ async function* produce(
       const expected = DELTA_FORMATS.map((candidate) => candidate.name).join(", ");
       throw new OtaError("PACKAGE_UNKNOWN", { what: "no patch of a known format", expected });
     }
-    for await (const part of format.apply(from, reader, { ...settingsOf(options), check })) yield part.slice();
+    const turns = new Turns();
+    const settings = { ...settingsOf(options), check };
+    for await (const part of format.apply(turns.reader(from), turns.reader(reader), settings)) {
+      yield part.slice();
+      await turns.take();
+    }
   } finally {
     await close();
   }

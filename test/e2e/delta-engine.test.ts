@@ -151,4 +151,31 @@ describe("otaforge/delta", () => {
     await expect(patch(bytes, bytes)).rejects.toMatchObject({ code: "PACKAGE_UNKNOWN" });
     await expect(diff(bytes, bytes, { format: "vcdiff" as "bsdiff40" })).rejects.toMatchObject({ code: "USAGE" });
   });
+
+  it("tells wrong inputs and settings from bugs", async () => {
+    const bytes = new Uint8Array(100);
+    for (const input of [undefined, bytes.buffer, new URL("file:///etc/hostname")]) {
+      await expect(diff(input as unknown as string, bytes)).rejects.toMatchObject({ code: "USAGE" });
+      await expect(patch(bytes, input as unknown as string)).rejects.toMatchObject({ code: "USAGE" });
+    }
+    await expect(diff(bytes, bytes, { effort: "most" as "max" })).rejects.toMatchObject({ code: "USAGE" });
+    const short = { size: 100, read: async (at: number, length: number) => bytes.slice(at, at + length - 1) };
+    for (const format of ["bsdiff40", "otaforge"] as const) {
+      await expect(diff(short, bytes, { format })).rejects.toMatchObject({ code: "READ_PAST_END" });
+    }
+  });
+
+  it.each(["bsdiff40", "imgdiff2", "otaforge"] as const)(
+    "stops applying %s of bytes in memory when told",
+    async (format) => {
+      // Nothing waits for a file here: the signal is heard because the work gives others a turn.
+      const [old, fresh] = programLike(format === "otaforge" ? 3 << 20 : 24 << 20, 9);
+      const made = await diff(old, fresh, { format, effort: "fast" });
+      const controller = new AbortController();
+      setTimeout(() => {
+        controller.abort();
+      }, 1);
+      await expect(patch(old, made, { signal: controller.signal })).rejects.toMatchObject({ code: "CANCELLED" });
+    },
+  );
 });

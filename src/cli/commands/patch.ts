@@ -3,7 +3,7 @@ import { resolve } from "node:path";
 import { OtaError } from "../../core/errors.ts";
 import { openBlockingReader } from "../../device/blocking-reader.ts";
 import { newCommand, type Subcommand } from "../command.ts";
-import { DELTA_FORMATS, formatOf, repackNames } from "../../library/delta-formats.ts";
+import { DELTA_FORMATS, formatOf, repackNames, Turns } from "../../library/delta-formats.ts";
 import { fanOut } from "../progress.ts";
 import { keepMemorySmall } from "../small-memory.ts";
 import { commonOptions, printReport, withSharedOptions, type SharedValues } from "../options.ts";
@@ -44,7 +44,8 @@ export const patchCommand: Subcommand = {
             });
           }
           const bonus = values.bonus === undefined ? undefined : await readWhole(resolve(io.cwd, values.bonus));
-          const content = format.apply(old, patch, {
+          const turns = new Turns();
+          const content = format.apply(turns.reader(old), turns.reader(patch), {
             signal: cancel,
             progress: (event) => watched.progress(event),
             ...(values.repack === undefined ? {} : { repack: repackNames(values.repack) }),

@@ -5,7 +5,7 @@
 import { equalBytes, hexOffset } from "../../core/bytes.ts";
 import { OtaError } from "../../core/errors.ts";
 import type { ByteStream, Cancel, Digests, ProgressEvent, RandomReader } from "../../core/ports.ts";
-import { checkCancel, readReusing } from "../../core/streams.ts";
+import { checkCancel, readReusing, unlessCancelled } from "../../core/streams.ts";
 import type { CoverList } from "../cover-list.ts";
 import { openPatch, type StoredWindows } from "./arriving.ts";
 import { BinaryCoder } from "./arithmetic.ts";
@@ -60,6 +60,8 @@ export type BlockDecoder = (
   work: BlockWork,
   allow: (strip: ViewRange) => void,
 ) => Promise<{ readonly done: Promise<Uint8Array> }>;
+
+const OLD_HINT = "Take the very file or image the patch was made of, without a byte changed.";
 
 /** Bytes of old read at once when it is checked. */
 const CHECK_PIECE = 256 * 1024;
@@ -160,7 +162,12 @@ class Decoder implements ForgeDecoder {
     const { digests, signal, progress } = this.#options;
     const old = this.#old;
     if (old.size < header.oldSize) {
-      throw new OtaError("FORGE_BASE", { what: "old is too short", expected: header.oldSize, found: old.size });
+      throw new OtaError("FORGE_BASE", {
+        what: "old is too short",
+        expected: `${header.oldSize} bytes`,
+        found: old.size,
+        hint: OLD_HINT,
+      });
     }
     const buffer = new Uint8Array(CHECK_PIECE);
     for (const [i, expected] of baseDigests.entries()) {
@@ -176,6 +183,7 @@ class Decoder implements ForgeDecoder {
         throw new OtaError("FORGE_BASE", {
           what: "old is not the file this patch was made for",
           where: `${hexOffset(at)} to ${hexOffset(at + size)}`,
+          hint: OLD_HINT,
         });
       }
     }
@@ -266,9 +274,11 @@ async function* decodedBlocks(decoder: ForgeDecoder, from: number, options: Forg
   const { blocks } = decoder.patch;
   const begun: Promise<Uint8Array>[] = [];
   for (let next = from; next < blocks.length || begun.length > 0;) {
-    while (next < blocks.length && begun.length < ahead) begun.push((await decoder.begin(next++)).done);
+    while (next < blocks.length && begun.length < ahead) {
+      begun.push((await unlessCancelled(decoder.begin(next++), signal)).done);
+    }
     checkCancel(signal);
-    yield await (begun.shift() as Promise<Uint8Array>);
+    yield await unlessCancelled(begun.shift() as Promise<Uint8Array>, signal);
   }
 }
 
