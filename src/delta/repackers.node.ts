@@ -27,9 +27,19 @@ async function filter(
     let size = 0;
     let tooLarge = false;
     child.on("error", (e) => {
-      const code = (e as NodeJS.ErrnoException).code;
-      if (code !== "ENOENT") reject(e);
-      else reject(new OtaError("FORGE_REPACKER", { what: "a re-packer's program is not there", found: program }));
+      const { code = "" } = e as NodeJS.ErrnoException;
+      const missing = code === "ENOENT";
+      reject(
+        new OtaError(
+          "FORGE_REPACKER",
+          {
+            what: `a re-packer's program ${missing ? "is not there" : "cannot be started"}`,
+            found: missing ? program : `${program}: ${code}`,
+            hint: "Install it, or make the patch without it (--repack).",
+          },
+          e,
+        ),
+      );
     });
     child.stdin.on("error", () => undefined);
     child.stdout.on("data", (part: Buffer) => {

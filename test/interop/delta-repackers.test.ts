@@ -52,6 +52,22 @@ async function roundTrip(a: Uint8Array, b: Uint8Array, names: readonly string[])
   };
 }
 
+it("says what to do about a program that is not there or cannot be started", async () => {
+  const programs = path.join(folder, "programs");
+  mkdirSync(programs);
+  const packed = filter("xz", ["-c"], old);
+  const before = process.env["PATH"];
+  process.env["PATH"] = programs;
+  try {
+    const told = { code: "FORGE_REPACKER", details: { hint: expect.stringContaining("--repack") as string } };
+    await expect(roundTrip(packed, packed.slice(), ["xz"])).rejects.toMatchObject(told);
+    writeFileSync(path.join(programs, "xz"), "not a program", { mode: 0o644 });
+    await expect(roundTrip(packed, packed.slice(), ["xz"])).rejects.toMatchObject(told);
+  } finally {
+    process.env["PATH"] = before;
+  }
+});
+
 describe("squashfs", () => {
   for (const [args, needs] of [
     [["gzip"], "zlib"],

@@ -41,6 +41,7 @@ export const patchCommand: Subcommand = {
               what: "no patch of a known format",
               where: patchName,
               expected: DELTA_FORMATS.map(({ name }) => name).join(", "),
+              hint: "The order is OLD NEW PATCH: NEW is what is made.",
             });
           }
           const bonus = values.bonus === undefined ? undefined : await readWhole(resolve(io.cwd, values.bonus));

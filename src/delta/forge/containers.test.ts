@@ -2,6 +2,8 @@ import { gzip, deflate } from "pako";
 import { describe, expect, it } from "vitest";
 import { concatBytes, writeU16, writeU32 } from "../../core/bytes.ts";
 import { memoryReader } from "../../core/streams.ts";
+import { nodeDigests as digests } from "../../device/digests.ts";
+import { createPlainMaker, makeOtaforge } from "../index.ts";
 import {
   proven,
   runDamagedContainers,
@@ -118,6 +120,27 @@ describe("finding packed parts", () => {
     expect(await xzStreamAt(new ScanSource(memoryReader(concatBytes(xz, new Uint8Array(60)))), 0)).toBeUndefined();
     const zstd = Uint8Array.of(0x28, 0xb5, 0x2f, 0xfd, 4, 0, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0);
     expect(await zstdFrameAt(new ScanSource(memoryReader(zstd)), 0)).toBeUndefined();
+  });
+});
+
+describe("progress of a maker", () => {
+  it("never runs backwards inside a phase, and comes to its end", async () => {
+    const packed = (n: number) => concatBytes(new Uint8Array(1 << 21), gzip(text(500, n)));
+    const seen = new Map<string, number>();
+    let total = 0;
+    const old = packed(1);
+    const fresh = concatBytes(packed(1), gzip(text(500, 4)));
+    await makeOtaforge(createPlainMaker(), memoryReader(old), memoryReader(fresh), {
+      digests,
+      effort: "fast",
+      progress: ({ phase, doneBytes, totalBytes }) => {
+        expect(doneBytes).toBeGreaterThanOrEqual(seen.get(phase) ?? 0);
+        seen.set(phase, doneBytes);
+        if (phase === "look for containers") total = totalBytes;
+      },
+    });
+    expect(total).toBe(old.length + fresh.length);
+    expect(seen.get("look for containers")).toBe(total);
   });
 });
 

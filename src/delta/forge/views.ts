@@ -133,7 +133,19 @@ const MOST_FAILURES = 64;
 /** Opens both files as far as re-packing is proven. */
 export async function openPair(old: RandomReader, fresh: RandomReader, options: OpenOptions): Promise<OpenedPair> {
   const { repackers, digests, signal } = options;
-  const scan = { ...options, allowed: new Set(repackers.all.map((r) => r.id)) };
+  const allowed = new Set(repackers.all.map((r) => r.id));
+  const totalBytes = old.size + fresh.size;
+  /** Both files are one phase, whose count goes up only. */
+  const looked = (doneBytes: number): void => {
+    options.progress?.({ phase: "look for containers", doneBytes, totalBytes });
+  };
+  const scanOf = (before: number) => ({
+    ...options,
+    allowed,
+    progress: ({ doneBytes }: ProgressEvent) => {
+      looked(before + doneBytes);
+    },
+  });
   const packedOf = (file: RandomReader, part: PackedPart) => file.read(part.at, part.size);
   const keyOf = (packed: Uint8Array): string => {
     const digest = digests.create("sha256");
@@ -143,7 +155,7 @@ export async function openPair(old: RandomReader, fresh: RandomReader, options: 
   const oldContents = new Contents(KEPT_CONTENTS / 2);
   const newContents = new Contents(KEPT_CONTENTS / 2);
   const oldParts = new Map<string, OldPart[]>();
-  for await (const part of scanPacked(old, scan)) {
+  for await (const part of scanPacked(old, scanOf(0))) {
     const key = keyOf(await packedOf(old, part));
     const { at, size, repackers: able, content } = part;
     oldParts.set(key, [...(oldParts.get(key) ?? []), { at, size, viewSize: content.length, repackers: able }]);
@@ -152,7 +164,7 @@ export async function openPair(old: RandomReader, fresh: RandomReader, options: 
   const prover = new Prover(repackers);
   const opened: Opening[] = [];
   const copied = new Set<string>();
-  for await (const part of scanPacked(fresh, scan)) {
+  for await (const part of scanPacked(fresh, scanOf(old.size))) {
     checkCancel(signal);
     const packed = await packedOf(fresh, part);
     const key = keyOf(packed);
@@ -165,6 +177,7 @@ export async function openPair(old: RandomReader, fresh: RandomReader, options: 
     opened.push(opening);
     newContents.keep(part);
   }
+  looked(totalBytes);
   if (opened.length === 0) return closedPair(old, fresh);
   // Any re-packer that could have made a part unpacks it: one the device needs for new as well.
   const used = new Set(opened.map((o) => o.repacker));
