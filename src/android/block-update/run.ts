@@ -50,6 +50,8 @@ export interface BlockUpdateRequest {
   /** Byte string. */
   readonly transferList: string;
   newData(): ByteStream;
+  /** Bytes of it; undefined where only unpacking tells. */
+  readonly newSize?: number | undefined;
   readonly patchData: RandomReader;
   readonly write: boolean;
 }
@@ -549,7 +551,9 @@ export async function runBlockUpdate(
     return result;
   }
   if (list.total === 0) return { ...result, done: true };
-  const problem = context.profile === "safe" && request.write ? listProblem(list, request.target.size) : undefined;
+  const { target, newSize: newData, patchData, write } = request;
+  const around = { device: target.size, newData, patchData: patchData.size };
+  const problem = context.profile === "safe" && write ? listProblem(list, around) : undefined;
   if (problem !== undefined) {
     context.log(`${problem}; nothing was written\n`);
     return result;

@@ -13,6 +13,9 @@ const BASE = "/cache/recovery";
 /** Ending of a stash that is being written. */
 const PARTIAL = ".partial";
 
+/** Whether a list may name a stash so: numbers in version 2, SHA-1 from version 3 on. */
+export const isStashName = (id: string): boolean => /^[A-Za-z0-9]{1,64}$/.test(id);
+
 export interface StashContext {
   readonly device: Device;
   readonly keep: ReadonlySet<string>;
@@ -33,7 +36,7 @@ export class Stash {
   }
 
   #file(id: string): string | undefined {
-    return /^[A-Za-z0-9]{1,64}$/.test(id) ? `${this.folder}/${id}` : undefined;
+    return isStashName(id) ? `${this.folder}/${id}` : undefined;
   }
 
   /**

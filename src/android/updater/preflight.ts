@@ -8,6 +8,7 @@ import { isOtaError } from "../../core/errors.ts";
 import type { Device } from "../../core/ports.ts";
 import { roomOf } from "../applypatch/cache.ts";
 import { isPartitionName, loadContents, parsePartitionName, parseSha1, SAVED_FILE } from "../applypatch/contents.ts";
+import { listProblem } from "../block-update/check-list.ts";
 import { stashRoom } from "../block-update/stash-need.ts";
 import { MAX_TRANSFER_LIST, parseTransferList } from "../block-update/transfer-list.ts";
 import type { TransferList } from "../block-update/transfer-list.ts";
@@ -18,6 +19,7 @@ import { holdsBlockBase } from "./block-base.ts";
 import { cacheProblem } from "./cache-room.ts";
 import { devicePath, failureText, findMtd } from "./device-files.ts";
 import type { UpdaterSession } from "./host.ts";
+import { newDataSize } from "./new-data.ts";
 import { basesOf } from "./script-scope.ts";
 
 /** Problems that are told; more of the same kind say nothing new. */
@@ -224,9 +226,9 @@ class Preflight {
   }
 
   async #blockUpdate(call: EdifyCall): Promise<void> {
-    const [device, , newData, patchData] = call.args.map(literal);
+    const [device, , newName, patchName] = call.args.map(literal);
     const list = entryArgument(call.args[1]);
-    for (const name of [newData, patchData]) if (name !== undefined) this.#entrySize(name);
+    for (const name of [newName, patchName]) if (name !== undefined) this.#entrySize(name);
     if (device === undefined) return;
     const room = await this.#nodeSize(devicePath(device));
     if (room === undefined) return this.#problem(`there is no ${device} to update`);
@@ -236,8 +238,14 @@ class Preflight {
     if (found.size > MAX_TRANSFER_LIST) return;
     const text = fromLatin1(await zip.read(found, MAX_TRANSFER_LIST));
     const parsed = parseTransferList(text, () => undefined);
-    // What else is wrong inside the list is the statement's to find.
-    if ("problem" in parsed || parsed.total === 0) return;
+    if ("problem" in parsed) return this.#problem(`${list}: ${parsed.problem}`);
+    if (parsed.total === 0) return;
+    const [newEntry, patchEntry] = [newName, patchName].map((name) => zip.get(unicode(name ?? "")));
+    if (newEntry !== undefined && patchEntry !== undefined) {
+      const around = { device: room, newData: newDataSize(newEntry), patchData: patchEntry.size };
+      const problem = listProblem(parsed, around);
+      if (problem !== undefined) return this.#problem(`${list}: ${problem}`);
+    }
     await this.#stashRoom(parsed);
     if (!(await holdsBlockBase(this.#session, device, text, parsed)))
       this.#problem(`${device} is not what the package updates`);

@@ -1,7 +1,7 @@
 /** Block functions of 7.1: range_sha1, block_image_update, block_image_verify, check_first_block, block_image_recover. */
 import { checkCancel, memoryReader } from "../../../core/streams.ts";
 import { readU16, readU32 } from "../../../core/bytes.ts";
-import type { ByteStream, RandomReader } from "../../../core/ports.ts";
+import type { RandomReader } from "../../../core/ports.ts";
 import type { ZipEntry } from "../../../core/zip/index.ts";
 import { BLOCK_SIZE, hashBlocks } from "../../block-update/blocks.ts";
 import { parseRanges } from "../../block-update/ranges.ts";
@@ -14,6 +14,7 @@ import { devicePath, failureText, nodeKind, openTarget, orFail } from "../device
 import type { UpdaterSession } from "../host.ts";
 import { CAUSES, ProcessExit } from "../host.ts";
 import { heldOnCache } from "../cache-room.ts";
+import { newDataSize, newDataStream } from "../new-data.ts";
 import { MAX_IN_MEMORY } from "./common.ts";
 import type { FunctionTable } from "./common.ts";
 import { printToScreen } from "./messages.ts";
@@ -53,11 +54,6 @@ export function blockFunctions(session: UpdaterSession): FunctionTable {
     const value = node === undefined ? undefined : await call.value(node);
     if (typeof value === "string") return value;
     throw new EdifyAbort(`${what} argument to ${call.name} must be string`, CAUSES.arguments);
-  };
-
-  const newData = async function* (entry: ZipEntry): ByteStream {
-    const content = host.zip.stream(entry);
-    yield* entry.name.endsWith(".br") ? device.codecs.brotliDecompress(content, Number.MAX_SAFE_INTEGER) : content;
   };
 
   /** Patches are stored, so that they are read where they are. */
@@ -114,7 +110,8 @@ export function blockFunctions(session: UpdaterSession): FunctionTable {
           target,
           isBlockDevice: (await nodeKind(device, path)) === "block",
           transferList,
-          newData: () => newData(newEntry),
+          newData: () => newDataStream(device, host.zip, newEntry),
+          newSize: newDataSize(newEntry),
           patchData: await patchData(patchEntry),
           write,
         },
