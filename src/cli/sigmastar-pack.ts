@@ -23,7 +23,7 @@ import { openPackageFile, replaceFile } from "../sigmastar/pack-files.node.ts";
 import { MANIFEST_TYPE, digestBlocks, encodeEnvelope, encodeManifest, type ManifestItem } from "../trust/index.ts";
 import { defaultGeneration, packFilesIn, packWith, parseGeneration, pathIn, readScript } from "./commands/otapack.ts";
 import type { CommonOptions } from "./family.ts";
-import { gzipFile } from "./gzip-file.ts";
+import { gzipFile, gzipStream } from "./gzip-file.ts";
 import type { Io } from "./io.ts";
 import { commonOptions, printReport, withSharedOptions, type SharedValues } from "./options.ts";
 import { lazyPatchMaker } from "./patch-maker.ts";
@@ -138,9 +138,9 @@ async function writePlain(
   plain: string,
   parts: readonly Part[],
   values: Values,
-  port: { readonly io: Io; readonly generation: Generation; readonly options: CommonOptions },
+  port: { readonly io: Io; readonly generation: Generation; readonly options: CommonOptions; readonly zipped: boolean },
 ): Promise<Made> {
-  const { io, generation, options } = port;
+  const { io, generation, options, zipped } = port;
   const files = packFilesIn(io);
   const buildId = values.buildId ?? io.env["OTAFORGE_SIGMASTAR_BUILD_ID"];
   const { beginScript, endScript } = values;
@@ -161,6 +161,7 @@ async function writePlain(
       patches,
       generation,
       ...options,
+      ...(zipped ? { compress: gzipStream } : {}),
       async onPatch({ destination, old, fresh }) {
         items.push({ index, name: destination, base: await contentDigest(old), result: await contentDigest(fresh) });
       },
@@ -212,7 +213,7 @@ async function packWhole(output: string, parts: readonly Part[], values: Values,
   const plain = `${target}.${process.pid}.plain.tmp`;
   let made: Made;
   try {
-    made = await writePlain(plain, parts, values, { io, generation, options });
+    made = await writePlain(plain, parts, values, { io, generation, options, zipped });
     if (zipped) await gzipFile(plain, target, io.signal);
     else await rename(plain, target);
   } finally {

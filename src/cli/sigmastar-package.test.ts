@@ -183,6 +183,21 @@ describe("otaforge pack sigmastar", () => {
     expect((await otaforge(cwd, "inspect", "r")).io.stdout()).not.toMatch(/\.profile.*diff|diff.*\.profile/i);
   });
 
+  it("packs a text whole where compression makes it smaller than its patch, in compressed packages only", async () => {
+    const cwd = folder();
+    const lines = (word: string): string => Array.from({ length: 60 }, (_, i) => `${word}${i * i * i}`).join("\n");
+    writeFileSync(join(cwd, "old"), lines("key"));
+    writeFileSync(join(cwd, "new"), lines("another value = "));
+    for (const name of ["p.bin", "p.bin.gz"]) {
+      expect((await otaforge(cwd, "pack", "sigmastar", name, "--patch", "/x=old:new")).code).toBe(0);
+    }
+    const size = (name: string): number => readFileSync(join(cwd, name)).length;
+    expect((await otaforge(cwd, "inspect", "p.bin")).io.stdout()).toContain("diff");
+    const packed = await otaforge(cwd, "inspect", "p.bin.gz");
+    expect(packed.io.stdout()).not.toContain("diff");
+    expect(size("p.bin.gz")).toBeLessThan(gzipSync(readFileSync(join(cwd, "p.bin"))).length);
+  });
+
   it.each([
     ["beside", []],
     ["inside", ["--embed"]],

@@ -3,8 +3,8 @@
  * of section 5 is refused.
  */
 import { OtaError } from "../core/errors.ts";
-import type { Cancel, ProgressSink, RandomReader } from "../core/ports.ts";
-import { checkCancel, memoryReader } from "../core/streams.ts";
+import type { ByteStream, Cancel, ProgressSink, RandomReader } from "../core/ports.ts";
+import { checkCancel, memoryReader, streamRange } from "../core/streams.ts";
 import { printable } from "../core/text.ts";
 import { LARGEST_SHARE, patchProven } from "../delta/choice.ts";
 import { writableFileSystem } from "./file-system-magic.ts";
@@ -35,6 +35,8 @@ export interface RecordPorts {
   readonly profile?: PackProfile;
   /** Generation of the package, for warnings that concern one only. */
   readonly generation?: Generation;
+  /** How the package is compressed when it is made, if it is: a whole file may then be smaller than its patch, which does not shrink. */
+  readonly compress?: (content: ByteStream) => ByteStream;
   /** Called before a diff record is given out, while both files are open. */
   readonly onPatch?: (note: PatchNote) => Promise<void>;
 }
@@ -164,7 +166,7 @@ export async function* diffRecord(
     if (ports.profile !== "vendor" && (await worthLess(patch, [old, fresh], ports))) {
       ports.progress?.note(
         "info",
-        `${printable(newPath)}: a patch takes ${patch.length} bytes of ${fresh.size}, the whole file is packed instead`,
+        `${printable(newPath)}: a patch takes ${patch.length} bytes of ${fresh.size}${ports.compress === undefined ? "" : " before compression"}, the whole file is packed instead`,
       );
       yield { ...spec, opt: wholeOperation(spec.destination), payload: fresh, sourceName: name };
       return;
@@ -186,9 +188,21 @@ async function worthLess(
   pair: readonly [old: RandomReader, fresh: RandomReader],
   ports: RecordPorts,
 ): Promise<boolean> {
-  if (patch.length > LARGEST_SHARE * pair[1].size) return true;
+  if (!(await takesMore(pair[1], patch.length / LARGEST_SHARE, ports))) return true;
   const proven = await patchProven("bsdiff40", patch, pair, ports.cancel === undefined ? {} : { signal: ports.cancel });
   return !proven;
+}
+
+/** Whether a whole file takes at least `bytes` in the package. Compresses no more than that asks for. */
+async function takesMore(fresh: RandomReader, bytes: number, { compress, cancel }: RecordPorts): Promise<boolean> {
+  if (compress === undefined || fresh.size < bytes) return fresh.size >= bytes;
+  let size = 0;
+  for await (const chunk of compress(streamRange(fresh))) {
+    checkCancel(cancel);
+    size += chunk.length;
+    if (size >= bytes) return true;
+  }
+  return false;
 }
 
 async function checkDiffBase(path: string, old: RandomReader): Promise<void> {
