@@ -1,6 +1,7 @@
 /** Writes what a patch makes, and says so: the part of `otaforge patch` that both its forms share. */
 import { createHash } from "node:crypto";
 import { closeSync, openSync, writeSync } from "node:fs";
+import { OtaError } from "../core/errors.ts";
 import type { ByteStream } from "../core/ports.ts";
 import { formatBytes } from "../core/progress.ts";
 import type { Report } from "./family.ts";
@@ -40,6 +41,18 @@ export async function writePatched(content: ByteStream, target: string): Promise
     return at;
   });
   return { newSize, sha256: digest.digest("hex") };
+}
+
+/** What a patch makes; damage is told with the patch's name, as the user gave it. */
+export async function* madeBy(patchName: string, content: ByteStream): ByteStream {
+  try {
+    yield* content;
+  } catch (e) {
+    if (!(e instanceof OtaError) || e.kind !== "format") throw e;
+    const { where, hint = "The patch is damaged or cut short: get it anew.", ...details } = e.details;
+    const place = where === undefined ? patchName : `${patchName}, ${where}`;
+    throw new OtaError(e.code, { ...details, where: place, hint }, e);
+  }
 }
 
 export interface PatchRun extends PatchedFile {

@@ -11,7 +11,7 @@ import { PATCH_MEMORY_SIZE } from "../delta/bsdiff40/streams.ts";
 import { createMemory, createWasmCore, loadCoreModule } from "../delta/core.node.ts";
 import { openBlockingReader } from "../device/blocking-reader.ts";
 import type { Io } from "./io.ts";
-import { patchReport, writePatched } from "./patched-file.ts";
+import { madeBy, patchReport, writePatched } from "./patched-file.ts";
 import { paintProgress } from "./progress.ts";
 import { printReport } from "./report.ts";
 import { launch } from "./run.ts";
@@ -69,7 +69,7 @@ export async function quickPatch(argv: readonly string[]): Promise<boolean> {
           progress.progress(event);
         },
       });
-      const made = await writePatched(content, resolve(name));
+      const made = await writePatched(madeBy(request.operands[2], content), resolve(name));
       progress.done();
       const sizes = { oldSize: old.size, patchSize: patch.size };
       const report = patchReport({ format: "bsdiff40", ...sizes, ...made, name, startMs });

@@ -1,5 +1,6 @@
 /** The patch formats of `otaforge diff`, `otaforge patch` and their library forms: one row each. What a row needs is loaded when it is used. */
 import { availableParallelism } from "node:os";
+import { OtaError } from "../core/errors.ts";
 import { isBsdiff40 } from "../delta/bsdiff40/header.ts";
 import type { Effort } from "../delta/bsdiff40/plan.ts";
 import type { DeltaEngine } from "../delta/engine.node.ts";
@@ -26,8 +27,12 @@ export interface MadePatch {
   readonly details?: Readonly<Record<string, unknown>>;
 }
 
+/** Settings that only some formats have. */
+export type OwnSetting = "zip" | "bonus" | "repack";
+
 export interface DeltaFormat {
   readonly name: string;
+  readonly settings: readonly OwnSetting[];
   /** Whether a patch that begins so (16 bytes) is of this format. */
   detect(head: Uint8Array): boolean;
   make(engine: DeltaEngine, old: RandomReader, fresh: RandomReader, settings: DiffSettings): Promise<MadePatch>;
@@ -108,9 +113,23 @@ export function formatOf(head: Uint8Array): DeltaFormat | undefined {
   return DELTA_FORMATS.find((format) => format.detect(head));
 }
 
+/** @throws OtaError USAGE for a setting that a format does not have: it would be without effect */
+export function refuseForeign(format: DeltaFormat, given: Readonly<Partial<Record<OwnSetting, unknown>>>): void {
+  for (const row of DELTA_FORMATS) {
+    const foreign = row.settings.find((name) => given[name] !== undefined && given[name] !== false);
+    if (foreign === undefined || row === format) continue;
+    throw new OtaError("USAGE", {
+      what: `the setting ${foreign} belongs to the format ${row.name}`,
+      found: format.name,
+      hint: "Leave it out, or take that format.",
+    });
+  }
+}
+
 export const DELTA_FORMATS: readonly DeltaFormat[] = [
   {
     name: "bsdiff40",
+    settings: [],
     detect: isBsdiff40,
     make: async (engine, old, fresh, { effort, signal, progress }) => ({
       parts: [await engine.bsdiff40(old, fresh, { effort, signal, progress })],
@@ -123,6 +142,7 @@ export const DELTA_FORMATS: readonly DeltaFormat[] = [
   },
   {
     name: "imgdiff2",
+    settings: ["zip", "bonus"],
     detect: startsWith("IMGDIFF2"),
     make: async (engine, old, fresh, settings) => ({ parts: [await engine.imgdiff2(old, fresh, settings)] }),
     async *apply(old, patch, { signal, progress, bonus }) {
@@ -133,6 +153,7 @@ export const DELTA_FORMATS: readonly DeltaFormat[] = [
   },
   {
     name: "otaforge",
+    settings: ["repack"],
     detect: startsWith("OTADELTA"),
     async make(engine, old, fresh, { effort, signal, progress, repack }) {
       const { makeOtaforgeDelta } = await import("../delta/forge/maker.ts");

@@ -9,7 +9,7 @@ import { memoryReader } from "../core/streams.ts";
 import { isEffort, type Effort } from "../delta/bsdiff40/plan.ts";
 import { createDeltaEngine, type DeltaEngine } from "../delta/engine.node.ts";
 import { openFileReader } from "../device/file-reader.ts";
-import { DELTA_FORMATS, formatOf, Turns } from "./delta-formats.ts";
+import { DELTA_FORMATS, formatOf, refuseForeign, Turns } from "./delta-formats.ts";
 
 export * from "../delta/index.ts";
 export { createDeltaEngine, type DeltaEngine, type DeltaEngineOptions } from "../delta/engine.node.ts";
@@ -125,6 +125,7 @@ export async function diff(old: DeltaInput, fresh: DeltaInput, options: DiffOpti
   if (!isEffort(effort)) {
     throw new OtaError("USAGE", { what: "unknown effort", expected: "fast, default, max", found: String(effort) });
   }
+  refuseForeign(format, options);
   const { readers, close } = await openInputs(old, fresh);
   const engine = options.engine ?? createDeltaEngine(jobs === undefined ? {} : { jobs });
   try {
@@ -150,6 +151,7 @@ async function* produce(
       const expected = DELTA_FORMATS.map((candidate) => candidate.name).join(", ");
       throw new OtaError("PACKAGE_UNKNOWN", { what: "no patch of a known format", expected });
     }
+    refuseForeign(format, { bonus: options.bonus });
     const turns = new Turns();
     const settings = { ...settingsOf(options), check };
     for await (const part of format.apply(turns.reader(from), turns.reader(reader), settings)) {

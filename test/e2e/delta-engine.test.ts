@@ -159,6 +159,13 @@ describe("otaforge/delta", () => {
       await expect(patch(bytes, input as unknown as string)).rejects.toMatchObject({ code: "USAGE" });
     }
     await expect(diff(bytes, bytes, { effort: "most" as "max" })).rejects.toMatchObject({ code: "USAGE" });
+    await expect(diff(bytes, bytes, { zip: true })).rejects.toMatchObject({ code: "USAGE" });
+    await expect(diff(bytes, bytes, { repack: [] })).rejects.toMatchObject({ code: "USAGE" });
+    await expect(diff(bytes, bytes, { format: "otaforge", bonus: bytes })).rejects.toMatchObject({ code: "USAGE" });
+    const plain = await diff(bytes, bytes);
+    await expect(patch(bytes, plain, { bonus: bytes })).rejects.toMatchObject({ code: "USAGE" });
+    // To permit no re-packer refuses no patch that needs none.
+    expect(sameBytes(await patch(bytes, plain, { repack: [] }), bytes)).toBe(true);
     const short = { size: 100, read: async (at: number, length: number) => bytes.slice(at, at + length - 1) };
     for (const format of ["bsdiff40", "otaforge"] as const) {
       await expect(diff(short, bytes, { format })).rejects.toMatchObject({ code: "READ_PAST_END" });

@@ -161,6 +161,7 @@ describe("otaforge patch", () => {
     expect(status).toBe(3);
     expect(JSON.parse(stdout)).toMatchObject({ error: { code: "CODEC_DAMAGED" } });
     expect(stderr).toContain("otaforge: bzip2: ");
+    for (const text of [file("cut"), "get it anew"]) expect(stderr).toContain(text);
     expect(readdirSync(scratch).filter((name) => name === "out" || name.endsWith(".part"))).toEqual([]);
   });
 });

@@ -6,7 +6,7 @@ import type { Effort } from "../../delta/bsdiff40/plan.ts";
 import { openFileReader } from "../../device/file-reader.ts";
 import { newCommand, type Subcommand } from "../command.ts";
 import { diffReport, writeDiffed } from "../diffed-file.ts";
-import { DELTA_FORMATS, repackNames } from "../../library/delta-formats.ts";
+import { DELTA_FORMATS, refuseForeign, repackNames } from "../../library/delta-formats.ts";
 import { commonOptions, printReport, wholeNumber, withSharedOptions, type SharedValues } from "../options.ts";
 import { placeFor, readWhole } from "../write-beside.ts";
 
@@ -46,12 +46,7 @@ export const diffCommand: Subcommand = {
         const { progress, cancel } = commonOptions(values, io);
         const format = DELTA_FORMATS.find(({ name }) => name === values.format);
         if (format === undefined) throw new OtaError("USAGE", "unknown format");
-        if (format.name !== "imgdiff2" && (values.zip === true || values.bonus !== undefined)) {
-          throw new OtaError("USAGE", { what: "--zip and --bonus belong to --format imgdiff2", found: format.name });
-        }
-        if (format.name !== "otaforge" && values.repack !== undefined) {
-          throw new OtaError("USAGE", { what: "--repack belongs to --format otaforge", found: format.name });
-        }
+        refuseForeign(format, values);
         if (values.jobs === 0) throw new OtaError("USAGE", { what: "at least one worker is needed", where: "--jobs" });
         const startMs = performance.now();
         const old = await openFileReader(resolve(io.cwd, oldName));

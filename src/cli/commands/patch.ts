@@ -3,11 +3,11 @@ import { resolve } from "node:path";
 import { OtaError } from "../../core/errors.ts";
 import { openBlockingReader } from "../../device/blocking-reader.ts";
 import { newCommand, type Subcommand } from "../command.ts";
-import { DELTA_FORMATS, formatOf, repackNames, Turns } from "../../library/delta-formats.ts";
+import { DELTA_FORMATS, formatOf, refuseForeign, repackNames, Turns } from "../../library/delta-formats.ts";
 import { fanOut } from "../progress.ts";
 import { keepMemorySmall } from "../small-memory.ts";
 import { commonOptions, printReport, withSharedOptions, type SharedValues } from "../options.ts";
-import { patchReport, writePatched } from "../patched-file.ts";
+import { madeBy, patchReport, writePatched } from "../patched-file.ts";
 import { placeFor, readWhole } from "../write-beside.ts";
 
 interface Values extends SharedValues {
@@ -44,6 +44,8 @@ export const patchCommand: Subcommand = {
               hint: "The order is OLD NEW PATCH: NEW is what is made.",
             });
           }
+          // --repack only permits: patches that need no re-packer are within it.
+          refuseForeign(format, { bonus: values.bonus });
           const bonus = values.bonus === undefined ? undefined : await readWhole(resolve(io.cwd, values.bonus));
           const turns = new Turns();
           const content = format.apply(turns.reader(old), turns.reader(patch), {
@@ -52,7 +54,7 @@ export const patchCommand: Subcommand = {
             ...(values.repack === undefined ? {} : { repack: repackNames(values.repack) }),
             ...(bonus === undefined ? {} : { bonus }),
           });
-          const made = await writePatched(content, resolve(io.cwd, newName));
+          const made = await writePatched(madeBy(patchName, content), resolve(io.cwd, newName));
           progress.done();
           const sizes = { oldSize: old.size, patchSize: patch.size };
           const report = patchReport({ format: format.name, ...sizes, ...made, name: newName, startMs });
