@@ -129,6 +129,12 @@ describe("updater functions beyond the recordings", () => {
     }
   });
 
+  it("has no room for a negative number of bytes", async () => {
+    for (const profile of ["safe", "vendor"] as const) {
+      expect(await run('apply_patch_space("-5")', { profile })).toMatchObject({ exitCode: 0, result: "" });
+    }
+  });
+
   it("writes a whole device node when the name of a file is one", async () => {
     const simulated = createSimulatedDevice({ nodes: { "/dev/block/boot": { kind: "block", size: 1024 } } });
     const got = await collectRun({

@@ -62,6 +62,8 @@ export function patchFunctions(session: UpdaterSession): FunctionTable {
       if (!bytes.any) {
         throw new EdifyAbort(`${call.name}(): can't parse "${text}" as byte count\n\n`, CAUSES.arguments);
       }
+      // Counted without a sign, as the original does, it is more than there can be.
+      if (bytes.value < 0) return "";
       const held = session.safe ? await heldOnCache(session) : 0;
       return (await checkCacheSpace(context, Math.max(0, bytes.value - held), context.keep)) ? "t" : "";
     },
