@@ -1,4 +1,4 @@
-/** Checks the finished script with our own parser before a byte of the package is written. */
+/** Checks the finished script, and the names it goes with, before a byte of the package is written. */
 import { OtaError } from "../../core/errors.ts";
 import { encodeText, printable } from "../../core/text.ts";
 import type { EdifyEra } from "../edify/ast.ts";
@@ -58,4 +58,13 @@ export function checkScript(script: string, options: CheckScriptOptions): void {
   for (const name of unknown) {
     options.note("warning", `the script calls ${printable(name)}(), which the ${era} updater does not know`);
   }
+}
+
+/** Warns of names that the devices of a release cannot read: the 4.4 updater opens no package with one of them (section 5.4). */
+export function checkNames(names: readonly string[], { era, note }: Pick<CheckScriptOptions, "era" | "note">): void {
+  const unread = era === "4.4" ? names.filter((name) => /[^\x20-\x7e]/.test(name)) : [];
+  const [first] = unread;
+  if (first === undefined) return;
+  const more = unread.length === 1 ? "" : ` and ${unread.length - 1} more`;
+  note("warning", `${printable(first)}${more}: no 4.4 device opens a package with names beyond ASCII`);
 }

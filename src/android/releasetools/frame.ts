@@ -2,7 +2,7 @@
 import { OtaError } from "../../core/errors.ts";
 import type { ZipEntry } from "../../core/zip/entry.ts";
 import type { BootableImage, TargetFiles } from "../target-files/target-files.ts";
-import { checkExtraScript, checkScript } from "./check-script.ts";
+import { checkExtraScript, checkNames, checkScript } from "./check-script.ts";
 import { extensionInput, extensionOutput, type FullOta, type IncrementalOta } from "./extension.ts";
 import type { MakeOptions } from "./options.ts";
 import { createPlan, type PackagePlan } from "./package-plan.ts";
@@ -123,9 +123,11 @@ export function withIncrementalHooks(
   };
 }
 
-/** The finished script as a device of that year reads it. @throws OtaError ANDROID_SCRIPT */
-export function checkFrame({ script, era, note }: Frame, options: MakeOptions): void {
+/** The finished script and the package's names as a device of that year reads them. @throws OtaError ANDROID_SCRIPT */
+export function checkFrame({ script, plan, era, note }: Frame, options: MakeOptions): void {
   const { profile = "safe", extraScript } = options;
+  const names = plan.entries.map((entry) => entry.input.name);
+  checkNames(names, { era, note });
   checkScript(script.text(), { era, profile, extraScript, note });
 }
 
