@@ -6,6 +6,7 @@ import type { SignedOutput } from "../android/signing/sign-package.ts";
 import { OtaError } from "../core/errors.ts";
 import type { RandomReader } from "../core/ports.ts";
 import { readExactly, writeAll } from "../device/file-reader.ts";
+import { placeFor } from "./write-beside.ts";
 
 /** A file that is being written; one of `keep` and `drop` ends it. */
 export interface PendingFile extends SignedOutput {
@@ -15,8 +16,9 @@ export interface PendingFile extends SignedOutput {
   drop(): Promise<void>;
 }
 
-/** @throws OtaError DEVICE_IO */
-export async function createPendingFile(path: string): Promise<PendingFile> {
+/** @throws OtaError DEVICE_*: a node, a pipe, a folder that is not there or must not be written */
+export async function createPendingFile(output: string): Promise<PendingFile> {
+  const { path } = await placeFor(output);
   const temporary = join(dirname(path), `.${basename(path)}.${randomBytes(6).toString("hex")}.tmp`);
   const file = await open(temporary, "wx+", 0o644).catch((e: unknown) => {
     throw new OtaError(

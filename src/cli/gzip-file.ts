@@ -5,6 +5,7 @@ import type { ByteStream, Cancel } from "../core/ports.ts";
 import { checkCancel } from "../core/streams.ts";
 import { nodeCodecs, openFileReader } from "../device/index.ts";
 import { streamKept } from "./small-memory.ts";
+import { placeFor } from "./write-beside.ts";
 
 /** Level of `gzip` itself: a third of the time of level 9 for a hundredth of the size. */
 const LEVEL = 6;
@@ -13,7 +14,8 @@ const LEVEL = 6;
 export const gzipStream = (content: ByteStream): ByteStream => nodeCodecs.gzip(content, LEVEL);
 
 /** @returns size of the compressed file, bytes */
-export async function gzipFile(from: string, to: string, cancel: Cancel): Promise<number> {
+export async function gzipFile(from: string, output: string, cancel: Cancel): Promise<number> {
+  const { path: to } = await placeFor(output);
   const beside = `${to}.${process.pid}.tmp`;
   const source = await openFileReader(from);
   try {

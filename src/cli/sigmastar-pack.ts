@@ -20,6 +20,7 @@ import {
   type SingleOperation,
 } from "../sigmastar/index.ts";
 import { openPackageFile, replaceFile } from "../sigmastar/pack-files.node.ts";
+import { placeFor } from "./write-beside.ts";
 import { MANIFEST_TYPE, digestBlocks, encodeEnvelope, encodeManifest, type ManifestItem } from "../trust/index.ts";
 import { defaultGeneration, packFilesIn, packWith, parseGeneration, pathIn, readScript } from "./commands/otapack.ts";
 import type { CommonOptions } from "./family.ts";
@@ -208,7 +209,7 @@ async function packWhole(output: string, parts: readonly Part[], values: Values,
   const generation =
     values.generation === undefined ? defaultGeneration(io) : parseGeneration(values.generation, "--generation");
   const options = commonOptions(values, io);
-  const target = pathIn(io, output);
+  const { path: target } = await placeFor(pathIn(io, output));
   const zipped = output.endsWith(".gz");
   const plain = `${target}.${process.pid}.plain.tmp`;
   let made: Made;
