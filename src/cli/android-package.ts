@@ -1,6 +1,6 @@
 /** `otaforge inspect|extract|compare` for Android packages. */
+import { METADATA_NAME, SCRIPT_NAME } from "../android/entry-names.ts";
 import { encodePartition, explainScript, openPayload, parseEdify, readFooter, type Payload } from "../android/index.ts";
-import { METADATA_NAME, SCRIPT_NAME } from "../android/releasetools/finish.ts";
 import { toHex } from "../core/bytes.ts";
 import { OtaError } from "../core/errors.ts";
 import type { RandomReader } from "../core/ports.ts";

@@ -1,11 +1,11 @@
 /** Runs a package's own `update-binary` on a board, where the user asks for it (formats/android.md section 4.5). */
+import { BINARY_NAME } from "../android/entry-names.ts";
 import { spawn } from "node:child_process";
 import { chmod, mkdtemp, open, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
-import { BINARY_NAME } from "../android/releasetools/finish.ts";
 import { OtaError } from "../core/errors.ts";
 import type { ZipArchive } from "../core/zip/index.ts";
 import { deviceError } from "../device/system-errors.ts";

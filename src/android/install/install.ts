@@ -2,6 +2,7 @@
  * Installs a package with an update script (`update.zip`) on any device: everything is checked, then the script runs. Run again after a
  * cut it goes on: block updates and patches find out what is done, a two-step package resumes at its stage.
  */
+import { SCRIPT_NAME } from "../entry-names.ts";
 import { OtaError } from "../../core/errors.ts";
 import { unicode } from "../latin1.ts";
 import type { Cancel, Device, ProgressSink, RandomReader } from "../../core/ports.ts";
@@ -11,7 +12,7 @@ import type { VerifierKey } from "../verifier/keys.ts";
 import type { EdifyEra } from "../edify/ast.ts";
 import { failureText } from "../updater/device-files.ts";
 import { guessEra } from "../updater/guess-era.ts";
-import { runUpdater, SCRIPT_NAME } from "../updater/run.ts";
+import { runUpdater } from "../updater/run.ts";
 import type { UpdaterOutcome } from "../updater/run.ts";
 import {
   checkBattery,

@@ -1,7 +1,7 @@
 /** `META-INF/com/android/metadata` as the device reads it (formats/android.md sections 2.4 and 8.2). */
+import { METADATA_NAME } from "../entry-names.ts";
 import { decodeText } from "../../core/text.ts";
 import type { ZipArchive } from "../../core/zip/index.ts";
-import { METADATA_NAME } from "../releasetools/finish.ts";
 
 /** Largest metadata text, bytes. */
 const MAX_METADATA = 1 << 20;

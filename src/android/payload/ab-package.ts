@@ -1,9 +1,10 @@
 /** The zip around a payload: metadata, properties, care map, and the places of all of them (formats/android.md 8.2). */
+import { METADATA_NAME } from "../entry-names.ts";
 import { OtaError } from "../../core/errors.ts";
 import type { ByteStream } from "../../core/ports.ts";
 import { encodeText } from "../../core/text.ts";
 import type { ZipArchive } from "../../core/zip/read.ts";
-import { METADATA_NAME, metadataText } from "../releasetools/finish.ts";
+import { metadataText } from "../releasetools/finish.ts";
 import { createPlan, modeAttributes, type PackagePlan } from "../releasetools/package-plan.ts";
 import { signedPlaces } from "../signing/sign-package.ts";
 import type { AbBuild } from "./ab-build.ts";

@@ -1,9 +1,9 @@
 /** A finished A/B package with another payload signature: its property files follow (formats/android.md 8.2). */
+import { METADATA_NAME } from "../entry-names.ts";
 import { OtaError } from "../../core/errors.ts";
 import { streamRange } from "../../core/streams.ts";
 import { decodeText, encodeText, printable } from "../../core/text.ts";
 import type { ZipArchive } from "../../core/zip/read.ts";
-import { METADATA_NAME } from "../releasetools/finish.ts";
 import { archiveEntry, createPlan, type PackagePlan } from "../releasetools/package-plan.ts";
 import { signedPlaces } from "../signing/sign-package.ts";
 import { addBytes, addStored, METADATA_PB_NAME, PAYLOAD_NAME, PROPERTIES_NAME, type Place } from "./ab-package.ts";

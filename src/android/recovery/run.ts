@@ -2,17 +2,17 @@
  * One run of recovery, formats/android.md section 7: arguments, verification before anything else, installation, wiping, and the
  * traces it leaves.
  */
+import { BINARY_NAME, METADATA_NAME, SCRIPT_NAME } from "../entry-names.ts";
 import { isOtaError } from "../../core/errors.ts";
 import type { Cancel, Device, RandomReader } from "../../core/ports.ts";
 import { openZip } from "../../core/zip/index.ts";
 import type { ZipArchive } from "../../core/zip/index.ts";
 import type { EdifyEra } from "../edify/ast.ts";
 import { fromLatin1 } from "../latin1.ts";
-import { BINARY_NAME, METADATA_NAME } from "../releasetools/finish.ts";
 import { devicePath, failureText, openTarget } from "../updater/device-files.ts";
 import { guessEra } from "../updater/guess-era.ts";
 import { formatFlash, mountableNode } from "../updater/mtd.ts";
-import { runUpdater, SCRIPT_NAME } from "../updater/run.ts";
+import { runUpdater } from "../updater/run.ts";
 import { guardReader } from "../verifier/guarded-reader.ts";
 import type { VerifierKey } from "../verifier/keys.ts";
 import { verifyPackage } from "../verifier/verify.ts";

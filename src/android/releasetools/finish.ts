@@ -1,14 +1,11 @@
 /** The last three entries of every package: script, program, metadata. */
+import { BINARY_NAME, METADATA_NAME, SCRIPT_NAME } from "../entry-names.ts";
 import { compareBytes } from "../../core/bytes.ts";
 import { encodeText } from "../../core/text.ts";
 import type { TargetFiles } from "../target-files/target-files.ts";
 import { needUpdater, type Frame } from "./frame.ts";
 import type { MadePackage } from "./options.ts";
 import { archiveEntry, modeAttributes } from "./package-plan.ts";
-
-export const SCRIPT_NAME = "META-INF/com/google/android/updater-script";
-export const BINARY_NAME = "META-INF/com/google/android/update-binary";
-export const METADATA_NAME = "META-INF/com/android/metadata";
 
 /** `key=value` lines, sorted by key. */
 export function metadataText(metadata: ReadonlyMap<string, string>): string {

@@ -1,9 +1,10 @@
 /** What packages of the 7.1 tool have in common, of files or of blocks: options, identity, first and last statements. */
+import { BINARY_NAME, METADATA_NAME, SCRIPT_NAME } from "../entry-names.ts";
 import { encodeText } from "../../core/text.ts";
 import * as write from "../block/script.ts";
 import { needPartition } from "../target-files/fstab.ts";
 import type { BootableImage, TargetFiles } from "../target-files/target-files.ts";
-import { BINARY_NAME, METADATA_NAME, metadataText, SCRIPT_NAME } from "./finish.ts";
+import { metadataText } from "./finish.ts";
 import {
   checkFrame,
   needImage,

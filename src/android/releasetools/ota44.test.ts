@@ -7,7 +7,7 @@ import { memoryReader } from "../../core/streams.ts";
 import { fromDosTime, memorySink, openZip, type ZipArchive } from "../../core/zip/index.ts";
 import { nodeCodecs, nodeDigests } from "../../device/index.ts";
 import { openTargetFiles, type TargetFiles } from "../target-files/target-files.ts";
-import { SCRIPT_NAME } from "./finish.ts";
+import { SCRIPT_NAME } from "../entry-names.ts";
 import { makeFull } from "./full.ts";
 import { makeIncremental } from "./incremental.ts";
 import type { MadePackage, MakeOptions } from "./options.ts";

@@ -4,6 +4,7 @@
  * Exit codes: 0 success, 1 wrong argument count, 2 wrong version, 3 package cannot be opened, 4 no updater-script, 5 it cannot be
  * read, 6 it does not parse, 7 it aborted; and 90 when the script asked for a restart, which on a device ends the process.
  */
+import { SCRIPT_NAME } from "../entry-names.ts";
 import { toHex } from "../../core/bytes.ts";
 import { isOtaError } from "../../core/errors.ts";
 import type { Cancel, Device, RandomReader } from "../../core/ports.ts";
@@ -31,7 +32,6 @@ import type { UpdaterHost } from "./host.ts";
 import { changesDevice, preflight } from "./preflight.ts";
 import { scopeOf } from "./script-scope.ts";
 
-export const SCRIPT_NAME = "META-INF/com/google/android/updater-script";
 /** Largest script, bytes. */
 const MAX_SCRIPT = 64 * 1024 * 1024;
 export const REBOOT_EXIT = 90;
